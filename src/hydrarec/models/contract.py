@@ -1,0 +1,38 @@
+"""What every model offers, neural or not."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from hydrarec.data.batch import Batch
+
+
+class Model(ABC):
+    """A scorer of catalog items given histories.
+
+    ``config`` is a frozen dataclass of plain values; ``tensors`` are all that was learned. Together they are the
+    saved model: ``from_tensors(config, n_items, tensors)`` gives it back.
+    """
+
+    name: ClassVar[str]
+    config: Any
+    n_items: int
+
+    @abstractmethod
+    def score(self, batch: Batch) -> Iterator[tuple[int, Tensor]]:
+        """Score the catalog for each history of ``batch``.
+
+        Yields:
+            (first item row, scores (B, n) float32): chunks of the catalog, in order, that together cover every item.
+        """
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """All learned tensors by name."""
+
+    @classmethod
+    @abstractmethod
+    def from_tensors(cls, config: Any, n_items: int, tensors: dict[str, Tensor]) -> Self:
+        """Rebuild a model from what ``tensors`` gave."""
