@@ -53,5 +53,11 @@ def pack(items: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None)
     lengths = [len(history) for history in items]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
     flat = np.concatenate([*items, np.empty(0, np.int64)]).astype(np.int64)
-    when = np.zeros(len(flat), np.int64) if times is None else np.concatenate([*times, np.empty(0, np.int64)]).astype(np.int64)
-    return Batch(items=torch.from_numpy(flat), times=torch.from_numpy(when), offsets=torch.from_numpy(offsets))
+    when = (
+        np.zeros(len(flat), np.int64)
+        if times is None
+        else np.concatenate([*times, np.empty(0, np.int64)]).astype(np.int64)
+    )
+    return Batch(
+        items=torch.from_numpy(flat), times=torch.from_numpy(when), offsets=torch.from_numpy(offsets)
+    )

@@ -1,10 +1,25 @@
 """The protocol: what is trained on, what is asked, and how the answer is counted."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from typing import Any, Literal, Self
+
+from hydrarec.errors import InputError
 
 SplitName = Literal["time", "loo", "hstu"]
 TargetName = Literal["last", "next", "every"]
+
+_CHOICES = {
+    "split": ("time", "loo", "hstu"),
+    "target": ("last", "next", "every"),
+    "candidates": ("all", "train"),
+}
+_USUAL: dict[str, dict[str, Any]] = {
+    "time": {"candidates": "train"},
+    "loo": {},
+    "hstu": {"exclude_seen": True},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,18 +27,22 @@ class Protocol:
     """Stored with a data set and printed with every number.
 
     Attributes:
-        split: ``time``: one global boundary, nothing after it is seen in training, and a second boundary inside
-            the training part for validation. ``loo``: a user's last event tests, the one before validates.
-            ``hstu``: a user's last event tests, everything else trains, no validation.
-        quantile: ``time`` only: the boundary is this quantile of all event times; validation uses the same quantile
-            of what lies before it.
+        split: ``time``: one global boundary, nothing after it is seen in training, and a second boundary
+            inside the training part for validation. ``loo``: a user's last event tests, the one before
+            validates. ``hstu``: a user's last event tests, everything else trains, no validation.
+        quantile: ``time`` only: the boundary is this quantile of all event times; validation uses the same
+            quantile of what lies before it.
         boundary: ``time`` only: the boundary itself (seconds since 1970), instead of ``quantile``.
-        target: ``time`` only: which of a user's events after the boundary are asked for: the ``last``, the ``next``
-            (first), or ``every`` one. Each is asked with all earlier events of that user as its history.
-        candidates: ``all`` items of the catalog are ranked, or only those with a ``train`` event (a target outside
-            counts as a miss).
+        target: ``time`` only: which of a user's events after the boundary are asked for: the ``last``, the
+            ``next`` (first), or ``every`` one. Each is asked with all earlier events of that user as its
+            history.
+        candidates: ``all`` items of the catalog are ranked, or only those with a ``train`` event (a target
+            outside counts as a miss).
         exclude_seen: items of the history are removed from the candidates (the target itself never is).
         cutoffs: the k of HR@k and NDCG@k.
+
+    Raises:
+        InputError: a field has a value that is not allowed.
     """
 
     split: SplitName = "time"
@@ -34,15 +53,49 @@ class Protocol:
     exclude_seen: bool = False
     cutoffs: tuple[int, ...] = (1, 5, 10, 50, 200)
 
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"protocol field {name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}"
+                )
+        if not 0 < self.quantile < 1:
+            raise InputError(f"protocol field quantile is {self.quantile}; it must lie between 0 and 1")
+        if not self.cutoffs or any(not isinstance(k, int) or k < 1 for k in self.cutoffs):
+            raise InputError(f"protocol field cutoffs is {self.cutoffs}; give positive whole numbers")
+
     @classmethod
-    def named(cls, split: SplitName, **fields: Any) -> "Protocol":
-        """The protocol as the field uses that name (targets and seen-item rule included); ``fields`` override."""
-        usual: dict[str, dict[str, Any]] = {
-            "time": {"candidates": "train"},
-            "loo": {},
-            "hstu": {"exclude_seen": True},
-        }
-        return cls(split=split, **{**usual[split], **fields})
+    def named(cls, split: SplitName, **fields: Any) -> Self:
+        """The protocol as the field uses that name, seen-item rule included; ``fields`` override."""
+        return cls.from_dict({"split": split, **_USUAL.get(split, {}), **fields})
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_dict``. A missing field takes its default.
+
+        Raises:
+            InputError: an unknown field (the nearest is named), or a value that is not allowed.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                nearest = get_close_matches(name, known, n=1)
+                hint = f"did you mean {nearest[0]}?" if nearest else f"the fields are {', '.join(known)}"
+                raise InputError(f"unknown protocol field {name!r}; {hint}")
+        given = dict(values)
+        if "cutoffs" in given:
+            given["cutoffs"] = tuple(given["cutoffs"])
+        return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def describe(self) -> str:
+        """One line under 80 columns."""
+        if self.split == "time":
+            where = f"quantile {self.quantile:g}" if self.boundary is None else f"boundary {self.boundary}"
+            what = f"time, {where}, target {self.target}"
+        else:
+            what = f"{self.split}, target last"
+        ranked = "all items" if self.candidates == "all" else "items of the training part"
+        return f"{what}; ranks {ranked}{' but those seen' if self.exclude_seen else ''}"

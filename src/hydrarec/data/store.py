@@ -1,0 +1,271 @@
+"""The data set: all histories packed into three arrays, with the caller's own ids beside them.
+
+On disk it is a folder: ``items.npy``, ``times.npy``, ``offsets.npy``, ``columns/NAME.npy``,
+``items.parquet``, ``users.parquet`` and ``dataset.json``. The arrays are memory-mapped, so that opening costs
+nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hydrarec.data.fingerprint import fingerprint
+from hydrarec.data.protocol import Protocol
+from hydrarec.errors import InputError
+from hydrarec.files import read_json, whole_folder, write_json
+
+FORMAT = "hydrarec-dataset"
+VERSION = 1
+_REMEDY = "run `hydrarec prepare` again"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """E events of U users on I items. History u is ``items[offsets[u]:offsets[u+1]]``, oldest event first.
+
+    Attributes:
+        items: (E,) int32, item rows.
+        times: (E,) int64, seconds since 1970; zeros where the events have no time.
+        offsets: (U+1,) int64.
+        columns: further per-event columns by name, each (E,): ``rating`` float32, ``domain`` int16.
+        item_table: I rows: ``item`` (the caller's ids, ascending, int64 or string), ``events`` (int64), then
+            text columns such as ``title``.
+        user_table: U rows: ``user`` (the caller's ids, ascending, int64 or string), ``events`` (int64).
+        protocol: how this data set is split and measured.
+        fingerprint: hex SHA-256 of events and ids.
+        has_times: whether ``times`` means anything.
+        statistics: facts about the data and where it came from.
+        path: the folder, or None for a data set in memory.
+    """
+
+    items: np.ndarray
+    times: np.ndarray
+    offsets: np.ndarray
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    item_table: pa.Table
+    user_table: pa.Table
+    protocol: Protocol
+    fingerprint: str
+    has_times: bool = True
+    statistics: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def n_users(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def n_items(self) -> int:
+        return int(self.item_table.num_rows)
+
+    @property
+    def n_events(self) -> int:
+        return len(self.items)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        items: np.ndarray,
+        offsets: np.ndarray,
+        *,
+        times: np.ndarray | None = None,
+        columns: Mapping[str, np.ndarray] | None = None,
+        item_ids: Any = None,
+        user_ids: Any = None,
+        item_columns: Mapping[str, Any] | None = None,
+        protocol: Protocol | None = None,
+        statistics: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A data set in memory.
+
+        Args:
+            items: (E,) item rows; offsets: (U+1,); times: (E,) seconds, ascending within a user, or None.
+            columns: further per-event columns.
+            item_ids: (I,) strictly ascending ids; None: 0 to the largest item row. user_ids: (U,), likewise.
+            item_columns: text columns (``title`` ...) of the item table, each (I,).
+
+        Raises:
+            InputError: the arrays do not fit together.
+        """
+        items, offsets = np.asarray(items, np.int32), np.asarray(offsets, np.int64)
+        n_items = int(items.max(initial=-1)) + 1 if item_ids is None else len(item_ids)
+        when = np.zeros(len(items), np.int64) if times is None else np.asarray(times, np.int64)
+        _check_events(items, when, offsets, n_items)
+        item_table = pa.table(
+            {
+                "item": _ids(np.arange(n_items) if item_ids is None else item_ids, "item"),
+                "events": np.bincount(items, minlength=n_items),
+                **(item_columns or {}),
+            }
+        )
+        users = np.arange(len(offsets) - 1) if user_ids is None else user_ids
+        user_table = pa.table({"user": _ids(users, "user"), "events": np.diff(offsets)})
+        return cls(
+            items=items,
+            times=when,
+            offsets=offsets,
+            columns=dict(columns or {}),
+            item_table=item_table,
+            user_table=user_table,
+            protocol=protocol or Protocol.named("hstu" if times is None else "time"),
+            fingerprint=fingerprint(items, when, offsets, item_table["item"], user_table["user"]),
+            has_times=times is not None,
+            statistics=dict(statistics or {}),
+        )
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Open a data set folder; the arrays stay on disk until read.
+
+        Raises:
+            InputError: not a data set, made by a newer version, or a file is missing, truncated or damaged.
+        """
+        path = Path(path)
+        head = _read_head(path)
+        try:
+            counts = {name: int(head["counts"][name]) for name in ("users", "items", "events")}
+            protocol = Protocol.from_dict(head["protocol"])
+            events = (counts["events"],)
+            dataset = cls(
+                items=_load(path / "items.npy", np.int32, events),
+                times=_load(path / "times.npy", np.int64, events),
+                offsets=_load(path / "offsets.npy", np.int64, (counts["users"] + 1,)),
+                columns={
+                    name: _load(path / "columns" / f"{name}.npy", None, events) for name in head["columns"]
+                },
+                item_table=_read_table(path / "items.parquet", "item", counts["items"]),
+                user_table=_read_table(path / "users.parquet", "user", counts["users"]),
+                protocol=protocol,
+                fingerprint=str(head["fingerprint"]),
+                has_times=bool(head["has_times"]),
+                statistics=dict(head["statistics"]),
+                path=path,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path / 'dataset.json'} is damaged ({error!r}); {_REMEDY}") from error
+        if dataset.offsets[0] != 0 or dataset.offsets[-1] != counts["events"]:
+            raise InputError(f"{path / 'offsets.npy'} does not fit the events; {_REMEDY}")
+        return dataset
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Self:
+        """Write the folder, whole or not at all, and return the data set opened from it.
+
+        Raises:
+            InputError: ``path`` exists and ``overwrite`` is false. HydrarecError: it cannot be written.
+        """
+        with whole_folder(Path(path), overwrite=overwrite) as folder:
+            np.save(folder / "items.npy", self.items)
+            np.save(folder / "times.npy", self.times)
+            np.save(folder / "offsets.npy", self.offsets)
+            (folder / "columns").mkdir()
+            for name, column in self.columns.items():
+                np.save(folder / "columns" / f"{name}.npy", column)
+            self.write_tables(folder)
+        return type(self).open(path)
+
+    def write_tables(self, folder: Path) -> None:
+        """Write all but the arrays: the two tables and ``dataset.json``."""
+        pq.write_table(self.item_table, folder / "items.parquet", compression="zstd")
+        pq.write_table(self.user_table, folder / "users.parquet", compression="zstd")
+        head = {
+            "format": FORMAT,
+            "version": VERSION,
+            "counts": {"users": self.n_users, "items": self.n_items, "events": self.n_events},
+            "has_times": self.has_times,
+            "columns": list(self.columns),
+            "protocol": self.protocol.to_dict(),
+            "fingerprint": self.fingerprint,
+            "statistics": self.statistics,
+        }
+        write_json(folder / "dataset.json", head)
+
+    def with_protocol(self, protocol: Protocol) -> Self:
+        """The same events under another protocol (in memory only)."""
+        return replace(self, protocol=protocol)
+
+    def verify(self) -> None:
+        """Read everything and compare it with the fingerprint.
+
+        Raises:
+            InputError: the content has changed since it was prepared.
+        """
+        ids = self.item_table["item"], self.user_table["user"]
+        if fingerprint(self.items, self.times, self.offsets, *ids) != self.fingerprint:
+            raise InputError(f"{self.path or 'the data set'} differs from its fingerprint; {_REMEDY}")
+
+
+def is_dataset(path: Path | str) -> bool:
+    """Whether ``path`` is a data set folder (of any version, whole or not)."""
+    return (Path(path) / "dataset.json").is_file()
+
+
+def _read_head(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise InputError(
+            f"{path} is not a folder; make a data set with `hydrarec prepare SOURCE --out {path}`"
+        )
+    head = read_json(path / "dataset.json", remedy=f"is this a data set folder? If it was, {_REMEDY}")
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise InputError(
+            f"{path} is not a data set folder; make one with `hydrarec prepare SOURCE --out DATASET`"
+        )
+    version = head.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise InputError(
+            f"{path} was made by a newer hydrarec (format {version}, this one reads {VERSION}); "
+            f"upgrade hydrarec, or {_REMEDY} with this one"
+        )
+    return head
+
+
+def _load(path: Path, dtype: type[np.generic] | None, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r" if shape[0] else None, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; {_REMEDY}") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is truncated or damaged ({error}); {_REMEDY}") from error
+    if array.shape != shape or (dtype is not None and array.dtype != dtype):
+        raise InputError(
+            f"{path} is damaged: it holds {array.dtype} {array.shape}, expected {shape}; {_REMEDY}"
+        )
+    return array
+
+
+def _read_table(path: Path, id_name: str, n_rows: int) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; {_REMEDY}") from None
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} is truncated or damaged ({error}); {_REMEDY}") from error
+    if table.num_rows != n_rows or table.column_names[:2] != [id_name, "events"]:
+        raise InputError(f"{path} is damaged: it does not fit dataset.json; {_REMEDY}")
+    return table
+
+
+def _ids(values: Any, name: str) -> pa.Array:
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
+    array = array.cast(pa.int64() if pa.types.is_integer(array.type) else pa.string())
+    ids = array.to_numpy(zero_copy_only=False)
+    if array.null_count or not bool(np.all(ids[:-1] < ids[1:])):
+        raise InputError(f"{name} ids must be unique, ascending and without nulls")
+    return array
+
+
+def _check_events(items: np.ndarray, times: np.ndarray, offsets: np.ndarray, n_items: int) -> None:
+    if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != len(items) or np.any(np.diff(offsets) < 0):
+        raise InputError(f"offsets must ascend from 0 to the number of events, {len(items)}")
+    if len(times) != len(items):
+        raise InputError(f"{len(times)} times for {len(items)} events")
+    if len(items) and (items.min() < 0 or items.max() >= n_items):
+        raise InputError(f"item rows must lie between 0 and {n_items - 1}")
+    backwards = np.diff(times) < 0
+    backwards[offsets[1:-1][(offsets[1:-1] > 0) & (offsets[1:-1] < len(items))] - 1] = False
+    if np.any(backwards):
+        raise InputError(f"times run backwards within a user at event {int(np.argmax(backwards)) + 1}")
