@@ -1,0 +1,143 @@
+"""Full ranking of a model under a protocol."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hydrarec.data.prefix import training_events
+from hydrarec.data.protocol import Protocol
+from hydrarec.data.store import Dataset
+from hydrarec.errors import InputError
+from hydrarec.evaluate.beyond import coverage, popularity_bias
+from hydrarec.evaluate.bootstrap import intervals
+from hydrarec.evaluate.groups import by_history, by_popularity, grouped
+from hydrarec.evaluate.metrics import accuracy
+from hydrarec.evaluate.queries import queries, users_of
+from hydrarec.evaluate.ranks import rank
+from hydrarec.models.contract import Model
+
+TOP = 10
+"""Length of the lists that coverage and popularity bias look at."""
+_SCORE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        users: how many users were asked about; queries: how many targets.
+        metrics: mean over queries of HR@k, NDCG@k and MRR, then ``coverage@10`` (share of the candidates that
+            is recommended to anyone) and ``popularity@10`` (mean popularity percentile of what is recommended).
+        intervals: 95 % interval of each mean; empty when not asked for.
+        groups: the same means by group of queries, with their number as ``queries``.
+        greater, ties: (Q,) int64, in the order of the positions; see ``Ranks``.
+    """
+
+    users: int
+    queries: int
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    groups: dict[str, dict[str, float]]
+    greater: np.ndarray
+    ties: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without the ranks."""
+        return {
+            "users": self.users,
+            "queries": self.queries,
+            "metrics": self.metrics,
+            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+            "groups": self.groups,
+        }
+
+
+@torch.inference_mode()
+def evaluate(
+    model: Model,
+    dataset: Dataset,
+    positions: np.ndarray,
+    *,
+    protocol: Protocol,
+    train_ends: np.ndarray,
+    max_len: int = 0,
+    batch_events: int = 65536,
+    confidence: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Evaluation:
+    """Rank the event at each position among the candidates, given the events before it.
+
+    The model sees the order, the items and the times of the history, never the time of the target.
+
+    Args:
+        positions: (Q,) absolute positions: ``Split.valid`` or ``Split.test``.
+        protocol: candidates, seen-item rule and cut-offs.
+        train_ends: (U,) of the split: what popularity is counted on.
+        max_len: events of each history given to the model, the last ones; 0 is all.
+        batch_events: events in a batch. Queries in a batch are bounded as well, so that their scores stay
+            within 256 MiB.
+        confidence: whether to bootstrap intervals over users.
+        progress: called with (queries done, all queries).
+        seed: of the bootstrap.
+        device: where batches are put before the model scores them.
+
+    Raises:
+        InputError: there is nothing to ask. HydrarecError: a score is NaN.
+    """
+    if len(positions) == 0:
+        raise InputError("there is no target to evaluate; choose a protocol or a split with targets")
+    counts = np.bincount(training_events(dataset, train_ends)[0], minlength=dataset.n_items)
+    candidates = torch.from_numpy(counts > 0) if protocol.candidates == "train" else None
+    greater, ties = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int64)
+    top = np.full((len(positions), TOP), -1, np.int64)
+    most = max(1, _SCORE_BYTES // (4 * dataset.n_items))
+    done = 0
+    for query in queries(dataset, positions, max_len=max_len, batch_events=batch_events, batch_queries=most):
+        ranks = rank(
+            model.score(query.batch.to(device)),
+            query.targets,
+            seen=query.seen if protocol.exclude_seen else None,
+            candidates=candidates,
+            top=TOP,
+        )
+        greater[query.rows], ties[query.rows], top[query.rows] = ranks.greater, ranks.ties, ranks.top
+        done += len(query.rows)
+        if progress is not None:
+            progress(done, len(positions))
+    return _summary(dataset, positions, protocol, counts, greater, ties, top, seed if confidence else None)
+
+
+def _summary(
+    dataset: Dataset,
+    positions: np.ndarray,
+    protocol: Protocol,
+    counts: np.ndarray,
+    greater: np.ndarray,
+    ties: np.ndarray,
+    top: np.ndarray,
+    seed: int | None,
+) -> Evaluation:
+    users = users_of(dataset, positions)
+    values = accuracy(greater, ties, protocol.cutoffs)
+    n_candidates = int((counts > 0).sum()) if protocol.candidates == "train" else dataset.n_items
+    lengths = positions - np.asarray(dataset.offsets)[users]
+    targets = np.asarray(dataset.items)[positions]
+    return Evaluation(
+        users=len(np.unique(users)),
+        queries=len(positions),
+        metrics={name: float(value.mean()) for name, value in values.items()}
+        | {
+            f"coverage@{TOP}": coverage(top, n_candidates),
+            f"popularity@{TOP}": popularity_bias(top, counts),
+        },
+        intervals={} if seed is None else intervals(values, users, seed=seed),
+        groups=grouped(values, by_history(lengths)) | grouped(values, by_popularity(targets, counts)),
+        greater=greater,
+        ties=ties,
+    )

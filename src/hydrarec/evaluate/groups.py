@@ -1,0 +1,49 @@
+"""Metrics by group of queries: how long the history is, how popular the target is."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.str_]
+
+_LENGTHS = (5, 20, 100, 500)
+_HEAD, _MID = 0.5, 0.8
+
+
+def by_history(lengths: NDArray[np.int64]) -> Labels:
+    """(Q,) label of each query by the number of events in its history."""
+    low = (1, *_LENGTHS)
+    names = [f"history {a}-{b - 1}" for a, b in zip(low, _LENGTHS, strict=False)] + [
+        f"history {_LENGTHS[-1]}+"
+    ]
+    return np.array(names)[np.digitize(lengths, _LENGTHS)]
+
+
+def by_popularity(targets: NDArray[np.int64], counts: NDArray[np.int64]) -> Labels:
+    """(Q,) label of each query by its target's training events ``counts`` (n_items,).
+
+    The most popular items that together receive half of all training events are the head, those of the next
+    30 % the mid, the rest the tail; an item without any is cold.
+    """
+    order = np.argsort(-counts, kind="stable")
+    before = np.cumsum(counts[order]) - counts[order]
+    share = np.empty(len(counts))
+    share[order] = before / max(counts.sum(), 1)
+    names = np.array(["item head", "item mid", "item tail", "item cold"])
+    group = np.where(counts == 0, 3, np.digitize(share, [_HEAD, _MID]))
+    return names[group[targets]]
+
+
+def grouped(values: dict[str, NDArray[np.float64]], labels: Labels) -> dict[str, dict[str, float]]:
+    """Mean of every metric in every group that has queries, with their number as ``queries``."""
+    result: dict[str, dict[str, float]] = {}
+    for name in sorted(set(labels.tolist()), key=_order):
+        inside = labels == name
+        means = {metric: float(value[inside].mean()) for metric, value in values.items()}
+        result[name] = {"queries": int(inside.sum()), **means}
+    return result
+
+
+def _order(name: str) -> tuple[str, int]:
+    kind, _, rest = name.partition(" ")
+    usual = ["head", "mid", "tail", "cold"]
+    return kind, usual.index(rest) if rest in usual else int(rest.rstrip("+").split("-")[0])

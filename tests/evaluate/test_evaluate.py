@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+
+from hydrarec.data.protocol import Protocol
+from hydrarec.data.split import split
+from hydrarec.data.store import Dataset
+from hydrarec.errors import InputError
+from hydrarec.evaluate import evaluate as module
+from hydrarec.evaluate.evaluate import evaluate
+
+
+class Recorder:
+    """Scores each item by its row and the sum of the history; keeps the batches."""
+
+    def __init__(self, n_items, chunk=7):
+        self.n_items, self.chunk, self.batches = n_items, chunk, []
+
+    def score(self, batch):
+        self.batches.append(batch)
+        row = torch.repeat_interleave(torch.arange(batch.n_users), batch.lengths)
+        total = torch.zeros(batch.n_users).index_add(0, row, batch.items.float() + 1)
+        for first in range(0, self.n_items, self.chunk):
+            items = torch.arange(first, min(first + self.chunk, self.n_items))
+            yield first, torch.cos(total[:, None] * (items + 1))
+
+
+def shop(n_users=40, n_items=30, seed=0):
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(0, 25, n_users)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    items = generator.integers(0, n_items, offsets[-1])
+    return Dataset.from_arrays(items, offsets, item_ids=np.arange(n_items))
+
+
+def run(dataset, protocol, **options):
+    parts = split(dataset, protocol)
+    model = Recorder(dataset.n_items)
+    result = evaluate(model, dataset, parts.test, protocol=protocol, train_ends=parts.train_ends, **options)
+    return parts, model, result
+
+
+def test_agrees_with_one_query_at_a_time():
+    dataset, protocol = shop(), Protocol.named("hstu", cutoffs=(1, 10))
+    parts, model, result = run(dataset, protocol, max_len=6, batch_events=20)
+    assert result.users == result.queries == len(parts.test)
+    for query, position in enumerate(parts.test):
+        user = np.searchsorted(dataset.offsets, position, side="right") - 1
+        history = dataset.items[dataset.offsets[user] : position]
+        target = dataset.items[position]
+        scores = torch.cos((torch.tensor(history[-6:]) + 1.0).sum() * (torch.arange(30) + 1))
+        others = [i for i in range(30) if i not in history and i != target]  # the whole history is excluded
+        assert result.greater[query] == sum(bool(scores[i] > scores[target]) for i in others)
+    assert all(batch.lengths.max() <= 6 for batch in model.batches)
+    assert all(batch.items.numel() <= 20 for batch in model.batches)
+    hits = (result.greater < 10).mean()
+    assert result.metrics["HR@10"] == pytest.approx(hits)
+    low, high = result.intervals["HR@10"]
+    assert low <= hits <= high
+
+
+def test_batching_and_progress_change_nothing(monkeypatch):
+    dataset, protocol = shop(seed=1), Protocol.named("loo")
+    calls = []
+    parts, _, whole = run(dataset, protocol, progress=lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (len(parts.test), len(parts.test))
+    monkeypatch.setattr(module, "_SCORE_BYTES", 4 * 30 * 3)
+    _, model, pieces = run(dataset, protocol)
+    assert max(batch.n_users for batch in model.batches) == 3
+    assert whole.to_dict() == pieces.to_dict()
+
+
+def test_candidates_seen_in_training_only():
+    dataset = Dataset.from_arrays([0, 1, 0, 2], [0, 2, 4], item_ids=np.arange(4))
+    _, _, result = run(dataset, Protocol.named("hstu", candidates="train", exclude_seen=False))
+    assert result.metrics["HR@200"] == 0  # items 1 and 2 have no training event
+    assert result.metrics["MRR"] == 0
+    assert result.groups["item cold"]["queries"] == 2
+    assert result.metrics["coverage@10"] == 1
+
+
+def test_nothing_to_ask():
+    dataset = shop()
+    with pytest.raises(InputError, match="no target"):
+        evaluate(
+            Recorder(30),
+            dataset,
+            np.empty(0, np.int64),
+            protocol=Protocol(),
+            train_ends=dataset.offsets[1:],
+        )
