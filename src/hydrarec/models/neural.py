@@ -1,0 +1,70 @@
+"""What all neural models share: item encoder, sequence encoder, scorer."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Self
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hydrarec.data.batch import Batch
+from hydrarec.items.table import ItemTable
+from hydrarec.models.contract import Model
+
+
+class NeuralModel(nn.Module, Model):
+    """A model that is trained by gradient: hidden states of events against item vectors.
+
+    With ``normalize`` both are L2-normalised and their product is divided by ``temperature``; otherwise the score is
+    the plain dot product.
+    """
+
+    chunk_items = 65_536  # items scored at once
+
+    def __init__(self, config: Any, n_items: int) -> None:
+        super().__init__()
+        self.config = config
+        self.n_items = n_items
+        self.items = ItemTable(n_items, config.d_model)
+
+    @property
+    def scale(self) -> float:
+        """What dot products are multiplied by."""
+        return 1 / self.config.temperature if self.config.normalize else 1.0
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Tensor:
+        """(T, d) hidden states: h[t] has seen its user's events up to and including t."""
+
+    def queries(self, hidden: Tensor) -> Tensor:
+        """(n, d) hidden states as they meet the catalog."""
+        return F.normalize(hidden, dim=-1) if self.config.normalize else hidden
+
+    def catalog(self) -> Tensor:
+        """(V, d) item vectors as they meet the queries."""
+        vectors = self.items.catalog()
+        return F.normalize(vectors, dim=-1) if self.config.normalize else vectors
+
+    def score(self, batch: Batch) -> Iterator[tuple[int, Tensor]]:
+        return self.score_hidden(self.encode(batch)[batch.last])
+
+    def score_hidden(self, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Scores of the catalog, in chunks, given one hidden state a history (B, d)."""
+        queries = self.queries(hidden) * self.scale
+        catalog = self.catalog()
+        for first in range(0, self.n_items, self.chunk_items):
+            yield first, queries @ catalog[first : first + self.chunk_items].T
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Parameters of the item table and of the rest."""
+        items = sum(p.numel() for p in self.items.parameters())
+        return {"items": items, "encoder": sum(p.numel() for p in self.parameters()) - items}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.state_dict())
+
+    @classmethod
+    def from_tensors(cls, config: Any, n_items: int, tensors: dict[str, Tensor]) -> Self:
+        model = cls(config, n_items)
+        model.load_state_dict(tensors)
+        return model.eval()

@@ -1,0 +1,67 @@
+"""The settings of Hydra's sequence encoder."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Sizes and variants; each variant is an open question of the method that measurements settle.
+
+    Attributes:
+        d_model: width d of item vectors and hidden states.
+        n_layers: Hydra layers.
+        n_heads: latent subspaces v.
+        d_head: latent width c of a head; None is d_model / n_heads. Even when RoPE is used.
+        expand: inner width of a head's Mamba is E = expand * c.
+        d_state: state size N of a channel.
+        d_conv: taps of the causal convolution.
+        mamba: 1: a decay for every channel and state. 2: ``n_decays`` decays a head.
+        n_decays: Mamba-2 only, decays of a head; must divide E.
+        rope: which path carries the position: ``z`` the item path, ``x`` the history path, or ``none``.
+        period: positions repeat after so many events; not smaller than the training window.
+        scale_interaction: divide the interaction by sqrt(v).
+        share_projections: W_X = W_Z.
+        ffn: width of the feed-forward part as a multiple of d; 0 leaves it out.
+        gated_residual: a learned gate before each residual sum (LiGR).
+        dropout: share of activations set to zero in training.
+    """
+
+    d_model: int = 64
+    n_layers: int = 2
+    n_heads: int = 4
+    d_head: int | None = None
+    expand: int = 2
+    d_state: int = 16
+    d_conv: int = 4
+    mamba: Literal[1, 2] = 2
+    n_decays: int = 4
+    rope: Literal["z", "x", "none"] = "z"
+    period: int = 1024
+    scale_interaction: bool = True
+    share_projections: bool = False
+    ffn: float = 2.0
+    gated_residual: bool = False
+    dropout: float = 0.2
+
+    @property
+    def latent(self) -> int:
+        """c, the latent width of a head."""
+        return self.d_head or self.d_model // self.n_heads
+
+    @property
+    def inner(self) -> int:
+        """E, the inner width of a head's Mamba."""
+        return self.expand * self.latent
+
+    def __post_init__(self) -> None:
+        if min(self.d_model, self.n_layers, self.n_heads, self.expand, self.d_state, self.d_conv, self.period) < 1:
+            raise ValueError("sizes of the encoder must be at least 1")
+        if self.d_head is None and self.d_model % self.n_heads:
+            raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}, or d_head must be given")
+        if self.rope != "none" and self.latent % 2:
+            raise ValueError(f"RoPE needs an even latent width, not {self.latent}")
+        if self.mamba == 2 and self.inner % self.n_decays:
+            raise ValueError(f"n_decays={self.n_decays} must divide the inner width {self.inner}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), not {self.dropout}")

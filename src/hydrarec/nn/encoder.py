@@ -1,0 +1,61 @@
+"""Hydra's sequence encoder: item vectors in, hidden states out, the state carried along."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from hydrarec.data.batch import Batch
+from hydrarec.nn.config import EncoderConfig
+from hydrarec.nn.layer import HydraLayer
+from hydrarec.nn.mamba import HeadState
+from hydrarec.nn.rope import positions_of
+from hydrarec.nn.state import EncoderState
+
+
+class HydraEncoder(nn.Module):
+    """RMSNorm(Dropout(x)), then Hydra layers.
+
+    A history fed whole, in chunks, or event by event gives the same hidden states.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.layers = nn.ModuleList(HydraLayer(config) for _ in range(config.n_layers))
+
+    def initial_state(self, n_users: int) -> EncoderState:
+        """The state before the first event."""
+        states = [cast(HydraLayer, layer).heads.initial_state(n_users) for layer in self.layers]
+        return _stack(states, torch.zeros(n_users, dtype=torch.int64, device=states[0].ssm.device))
+
+    def forward(self, x: Tensor, batch: Batch, state: EncoderState | None = None) -> tuple[Tensor, EncoderState]:
+        """Encode the histories of ``batch``.
+
+        Args:
+            x: (T, d) item vectors of the batch's events.
+            batch: B histories.
+            state: of the B users before these events; None means that the histories begin here.
+
+        Returns:
+            h (T, d): h[t] has seen the events of its user up to and including t. And the new state.
+        """
+        start = torch.zeros_like(batch.offsets[1:]) if state is None else state.position
+        positions = positions_of(batch.offsets, start, self.config.period)
+        h = self.norm(self.dropout(x))
+        states = []
+        for i, layer in enumerate(self.layers):
+            before = None if state is None else HeadState(state.conv[:, i], state.ssm[:, i])
+            h, after = layer(h, positions, batch.offsets, before)
+            states.append(after)
+        return h, _stack(states, start + batch.lengths)
+
+
+def _stack(states: list[HeadState], position: Tensor) -> EncoderState:
+    return EncoderState(
+        position=position,
+        conv=torch.stack([state.conv for state in states], dim=1),
+        ssm=torch.stack([state.ssm for state in states], dim=1),
+    )

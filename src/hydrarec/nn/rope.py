@@ -1,0 +1,34 @@
+"""Rotary position encoding of the item path, periodic so that a stream may be endless."""
+
+import torch
+from torch import Tensor
+
+
+def rotate(z: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+    """Rotate channel pairs (i, i + c/2) of z by ``positions`` times a frequency (Su et al. 2021).
+
+    Args:
+        z: (T, G, c), c even.
+        positions: (T,) int64.
+    """
+    half = z.shape[2] // 2
+    frequencies = base ** (-torch.arange(half, device=z.device, dtype=z.dtype) / half)
+    angles = (positions.to(z.dtype).unsqueeze(1) * frequencies).unsqueeze(1)  # (T, 1, c/2)
+    cos, sin = angles.cos(), angles.sin()
+    first, second = z[..., :half], z[..., half:]
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=2)
+
+
+def positions_of(offsets: Tensor, start: Tensor, period: int) -> Tensor:
+    """Number of every event in its user's stream, modulo ``period``.
+
+    A model trained on windows of at most ``period`` events meets no rotation in an endless stream that it has not
+    met in training.
+
+    Args:
+        offsets: (U+1,) bounds of the histories.
+        start: (U,) int64, events of each user before this batch.
+    """
+    T = int(offsets[-1])
+    shift = start - offsets[:-1]
+    return (torch.arange(T, device=offsets.device) + shift.repeat_interleave(offsets.diff(), output_size=T)) % period

@@ -1,0 +1,70 @@
+"""The state of many users: all that a recurrent encoder remembers of their pasts."""
+
+import json
+from dataclasses import dataclass, fields
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from hydrarec.errors import InputError
+
+VERSION = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderState:
+    """State of U users in M layers; a few kilobytes a user, whatever the length of the history.
+
+    Attributes:
+        position: (U,) int64, events seen so far.
+        conv: (U, M, K-1, G, F) last inputs of the convolutions.
+        ssm: (U, M, G, E, N) states of the scans.
+    """
+
+    position: Tensor
+    conv: Tensor
+    ssm: Tensor
+
+    def __len__(self) -> int:
+        return self.position.numel()
+
+    def select(self, users: Tensor) -> "EncoderState":
+        """State of the users at these places (n,) int64."""
+        return EncoderState(**{f.name: getattr(self, f.name)[users] for f in fields(self)})
+
+    def to_bytes(self) -> bytes:
+        """The state as safetensors bytes with a version tag."""
+        tensors = {f.name: getattr(self, f.name).contiguous() for f in fields(self)}
+        return save(tensors, metadata={"hydrarec_state": VERSION})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "EncoderState":
+        """Read what ``to_bytes`` wrote.
+
+        Raises:
+            InputError: damaged bytes, or a state of another version.
+        """
+        remedy = "rebuild the state from the user's history"
+        try:
+            tensors = load(data)
+            version = _version(data)
+        except (SafetensorError, ValueError) as error:
+            raise InputError(f"damaged user state ({error}); {remedy}") from error
+        if version != VERSION or set(tensors) != {f.name for f in fields(cls)}:
+            raise InputError(f"user state of version {version}, this is version {VERSION}; {remedy}")
+        return cls(**tensors)
+
+
+def join(states: list[EncoderState]) -> EncoderState:
+    """The states of several groups of users as one."""
+    return EncoderState(
+        **{f.name: torch.cat([getattr(state, f.name) for state in states]) for f in fields(EncoderState)}
+    )
+
+
+def _version(data: bytes) -> str | None:
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    version: str | None = header.get("__metadata__", {}).get("hydrarec_state")
+    return version

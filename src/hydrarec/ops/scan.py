@@ -1,0 +1,74 @@
+"""The selective scan: one signature, several back ends."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hydrarec.ops.chunked import scan_chunked
+from hydrarec.ops.reference import scan_reference
+
+ScanBackend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+# Fastest first; a compiled kernel takes its place at the head.
+backends: dict[str, ScanBackend] = {"chunked": scan_chunked, "reference": scan_reference}
+
+
+def selective_scan(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    offsets: Tensor,
+    state: Tensor | None = None,
+    *,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T, y_t = h_t C_t over packed histories.
+
+    Each history starts from its own ``state`` and never sees another. Source: Gu & Dao 2023 (Mamba-1),
+    Dao & Gu 2024 (Mamba-2), in G heads with their own B and C.
+
+    Args:
+        x: (T, G, E) inputs, float32 or float64.
+        dt: step sizes, positive: (T, G, E) for Mamba-1; (T, G, m) for Mamba-2, m dividing E.
+        A: decay rates, negative: (G, E, N) for Mamba-1; (G, m) for Mamba-2.
+        B: (T, G, N) what enters the state.
+        C: (T, G, N) what is read from it.
+        offsets: (U+1,) int64, bounds of the U histories.
+        state: (U, G, E, N) initial states; None is zeros.
+        backend: a name in ``backends``; None takes the fastest.
+
+    Returns:
+        y (T, G, E), and the state after each history's last event (U, G, E, N).
+
+    Raises:
+        ValueError: shapes do not fit.
+    """
+    _check(x, dt, A, B, C, offsets, state)
+    if state is None:
+        state = x.new_zeros(offsets.numel() - 1, x.shape[1], x.shape[2], B.shape[2])
+    run = backends[backend or next(iter(backends))]
+    return run(x, dt, A, B, C, offsets, state)
+
+
+def _check(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, state: Tensor | None) -> None:
+    T, G, E = x.shape
+    N = B.shape[-1]
+    m = E if A.dim() == 3 else A.shape[-1]
+    expected: dict[str, tuple[Tensor, tuple[int, ...]]] = {
+        "dt": (dt, (T, G, m)),
+        "A": (A, (G, E, N) if A.dim() == 3 else (G, m)),
+        "B": (B, (T, G, N)),
+        "C": (C, (T, G, N)),
+    }
+    if state is not None:
+        expected["state"] = (state, (offsets.numel() - 1, G, E, N))
+    for name, (tensor, shape) in expected.items():
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape} for x {tuple(x.shape)}")
+    if E % m:
+        raise ValueError(f"the {m} decays of a head must divide its {E} channels")
+    if offsets.dtype != torch.int64 or offsets.dim() != 1 or offsets.numel() < 1:
+        raise ValueError("offsets must be a vector of int64 with one more entry than there are histories")

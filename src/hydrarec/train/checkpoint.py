@@ -1,0 +1,116 @@
+"""Checkpoints: all that training needs to go on as if it had never stopped.
+
+A checkpoint is a folder ``checkpoints/step-NNNNNNNN`` that appears whole, by a rename. It holds tensors
+(``tensors.safetensors``: model, optimiser, random state, best weights so far) and plain values (``position.json``).
+"""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hydrarec.errors import InputError
+from hydrarec.files import read_json, whole_folder, write_json
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Where training stands.
+
+    Attributes:
+        epoch: the epoch in progress, from 0.
+        batch: batches of it that are done.
+        step: optimiser steps since the beginning.
+        seconds: training time so far, all runs together.
+        best: best validation NDCG@10 so far, -1 before the first.
+        best_epoch: epochs done when it was found.
+        stale: validations since.
+        loss_sum: sum of the losses of this epoch's batches.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+    best_epoch: int = 0
+    stale: int = 0
+    loss_sum: float = 0.0
+
+
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+    position: Position,
+) -> None:
+    """Write a checkpoint, then drop older ones."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    place = folder / f"step-{position.step:08d}"
+    with whole_folder(place, overwrite=True) as temporary:
+        save_file(
+            {name: value.contiguous().clone() for name, value in tensors.items()},
+            temporary / "tensors.safetensors",
+        )
+        write_json(temporary / "position.json", asdict(position))
+    for old in _all(folder):
+        if old != place:
+            shutil.rmtree(old)
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[Position, dict[str, Tensor]] | None:
+    """Restore the newest checkpoint into ``model``, ``optimiser`` and the random state; None if there is none.
+
+    Returns:
+        The position and the best weights so far.
+
+    Raises:
+        InputError: the checkpoint is damaged, or of another model.
+    """
+    found = _all(folder)
+    if not found:
+        return None
+    place = found[-1]
+    remedy = f"delete {place} to fall back, or train with --resume never"
+    position = Position(**read_json(place / "position.json", remedy=remedy))
+    try:
+        tensors = load_file(place / "tensors.safetensors")
+        model.load_state_dict(_part(tensors, "model."))
+        saved = optimiser.state_dict()
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in _part(tensors, "optimiser.").items():
+            index, key = name.split(".", 1)
+            states.setdefault(int(index), {})[key] = value
+        optimiser.load_state_dict({"state": states, "param_groups": saved["param_groups"]})
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+    except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"checkpoint {place} is damaged or of another model ({reason}); {remedy}") from error
+    return position, _part(tensors, "best.")
+
+
+def clear_checkpoints(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _all(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

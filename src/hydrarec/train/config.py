@@ -1,0 +1,53 @@
+"""The settings of training."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a neural model is fitted.
+
+    Attributes:
+        epochs: passes over the training windows, at most.
+        batch_events: events of one packed batch.
+        max_len: events of a window, in training and when a history is read; 0 is the whole history.
+        windows: train on the ``last`` window of a history, or on ``all``.
+        lr: highest learning rate of AdamW.
+        betas: its decay rates of the two moments.
+        weight_decay: on matrices only: never on norms, biases, embeddings and state parameters.
+        warmup: share of training in which the rate rises from zero.
+        schedule: ``cosine`` falls to zero, ``constant`` stays.
+        clip: largest norm of the gradient; 0 does not clip.
+        precision: ``bfloat16`` runs matrix products in half precision (autocast).
+        validate_every: epochs between validations.
+        patience: validations without a better NDCG@10 before training stops; 0 never stops.
+        checkpoint_seconds: time between checkpoints inside an epoch; each epoch ends with one.
+        seed: governs initial values, order of batches, dropout and negatives.
+    """
+
+    epochs: int = 50
+    batch_events: int = 8192
+    max_len: int = 200
+    windows: Literal["last", "all"] = "all"
+    lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    warmup: float = 0.02
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: float = 1.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    validate_every: int = 1
+    patience: int = 5
+    checkpoint_seconds: float = 120.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_events < 1 or self.validate_every < 1:
+            raise ValueError("epochs, batch_events and validate_every must be at least 1")
+        if self.max_len < 0 or self.patience < 0 or self.clip < 0:
+            raise ValueError("max_len, patience and clip must not be negative")
+        if not self.lr > 0:
+            raise ValueError(f"lr must be positive, not {self.lr}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a share of training in [0, 1), not {self.warmup}")

@@ -1,0 +1,144 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hydrarec.data.batch import Batch
+from hydrarec.data.store import Dataset
+from hydrarec.data.windows import EpochBatches, Windows, windows
+from hydrarec.errors import HydrarecError, InputError
+from hydrarec.models.neural import NeuralModel
+from hydrarec.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from hydrarec.train.config import TrainConfig
+from hydrarec.train.log import Log
+from hydrarec.train.optimiser import adamw, learning_rate
+
+Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # (hidden, catalog, targets, scale) -> mean loss
+Validate = Callable[[NeuralModel], dict[str, float]]  # metrics of the model on the validation split
+Report = Callable[[int, str], None]  # (events of the step, a line of figures)
+
+SELECT = "NDCG@10"  # the validation figure that chooses the weights and stops the training
+
+
+class Fit:
+    """One training: the model, its optimiser, where it stands, and the best weights so far.
+
+    The caller seeds torch before it builds the model. With ``checkpoints``, training goes on from the newest one.
+    """
+
+    def __init__(
+        self,
+        model: NeuralModel,
+        config: TrainConfig,
+        loss: Loss,
+        *,
+        validate: Validate | None = None,
+        checkpoints: Path | None = None,
+        log: Log | None = None,
+        report: Report = lambda events, text: None,
+    ) -> None:
+        self.model, self.config, self.loss = model, config, loss
+        self.validate, self.checkpoints, self.log, self.report = validate, checkpoints, log or Log(None), report
+        self.optimiser = adamw(model, config)
+        self.position = Position()
+        self.best: dict[str, Tensor] = {}
+        if checkpoints and (found := load_checkpoint(checkpoints, model, self.optimiser)):
+            self.position, self.best = found
+        self.log.resume_at(self.position.step)
+        self._began = time.monotonic() - self.position.seconds
+        self._saved = time.monotonic()
+
+    def run(self, dataset: Dataset, train_ends: np.ndarray) -> Position:
+        """Train; the model ends with its best weights on validation, or the last where nothing validates.
+
+        Args:
+            train_ends: (U,) int64, where the training part of each history ends.
+
+        Raises:
+            HydrarecError: the loss is not finite; the last checkpoint stays.
+            InputError: no history has two training events.
+        """
+        source = windows(dataset, train_ends, self.config.max_len, self.config.windows)
+        if not len(source.first):
+            raise InputError("no user has two training events under this protocol; nothing to train on")
+        while self.position.epoch < self.config.epochs and not self._exhausted():
+            mean_loss = self._epoch(dataset, source)
+            entry = {"step": self.position.step, "epoch": self.position.epoch, "loss": mean_loss}
+            entry |= self._validation()
+            self.position.seconds = time.monotonic() - self._began
+            self.log.write(entry | {"seconds": round(self.position.seconds, 2)})
+            self._save()
+        if self.best:
+            self.model.load_state_dict(self.best)
+        self.model.eval()
+        return self.position
+
+    def _epoch(self, dataset: Dataset, source: Windows) -> float:
+        """Run what is left of the epoch; return its mean loss."""
+        position, config = self.position, self.config
+        batches = EpochBatches(dataset, source, config.batch_events, config.seed, position.epoch)
+        self.model.train()
+        for batch in batches.start_at(position.batch):
+            done = (position.epoch + position.batch / len(batches)) / config.epochs
+            value = self._step(batch, learning_rate(config, done))
+            position.batch += 1
+            position.step += 1
+            position.loss_sum += value
+            position.seconds = time.monotonic() - self._began
+            best = f"  best {SELECT} {position.best:.4f}" if self.best else ""
+            self.report(len(batch.items), f"loss {position.loss_sum / position.batch:.3f}{best}")
+            if time.monotonic() - self._saved > config.checkpoint_seconds:
+                self._save()
+        mean_loss = position.loss_sum / len(batches)
+        position.epoch, position.batch, position.loss_sum = position.epoch + 1, 0, 0.0
+        return mean_loss
+
+    def _step(self, batch: Batch, rate: float) -> float:
+        """One optimiser step; return the loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        device = self.model.items.weight.device
+        batch = batch.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            hidden = self.model.queries(self.model.encode(batch))
+            loss = self.loss(hidden, self.model.catalog(), batch.columns["targets"], self.model.scale)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            kept = (
+                f"the last good checkpoint is kept in {self.checkpoints}" if self.checkpoints else "nothing was saved"
+            )
+            raise HydrarecError(f"the loss became {value} at step {self.position.step + 1}; {kept}; try a lower lr")
+        loss.backward()
+        if self.config.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return value
+
+    def _validation(self) -> dict[str, float]:
+        """Measure where it is due, and remember the best weights."""
+        position, config = self.position, self.config
+        due = position.epoch % config.validate_every == 0 or position.epoch == config.epochs
+        if not self.validate or not due:
+            return {}
+        metrics = self.validate(self.model.eval())
+        if metrics[SELECT] > position.best:
+            position.best, position.best_epoch, position.stale = metrics[SELECT], position.epoch, 0
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        else:
+            position.stale += 1
+        return metrics
+
+    def _exhausted(self) -> bool:
+        return bool(self.config.patience) and self.position.stale >= self.config.patience
+
+    def _save(self) -> None:
+        if self.checkpoints:
+            save_checkpoint(self.checkpoints, self.model, self.optimiser, self.best, self.position)
+        self._saved = time.monotonic()
