@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hydrarec.losses.gbce import gbce
+from hydrarec.losses.sampled import sampled_softmax
 from hydrarec.losses.softmax import full_softmax
 
 
@@ -89,6 +91,18 @@ def test_never_more_than_one_tile_of_logits():
     with Largest() as largest:
         reference(hidden, catalog, targets, 1.0)
     assert largest.elements == 300 * 400  # the instrument sees what it should see
+
+
+@pytest.mark.parametrize("sampled", [sampled_softmax, gbce])
+def test_sampled_losses_hold_one_chunk_too(sampled):
+    hidden, catalog, targets = problem(300, 400, 2, dtype=torch.float32)
+    negatives = torch.arange(100)
+    with Largest() as largest:
+        loss = sampled(
+            hidden.requires_grad_(), catalog, targets, negatives, torch.zeros(100), chunk_events=32
+        )
+        loss.backward()
+    assert largest.elements == 32 * 100
 
 
 def test_autocast_computes_in_float32():

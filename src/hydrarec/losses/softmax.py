@@ -19,8 +19,8 @@ def full_softmax(
 
     At most ``chunk_events * chunk_items`` logits exist at any time, in forward and in backward. When
     gradients are wanted they are accumulated in the forward, while a tile is in the processor's cache; the
-    backward multiplies them by the incoming gradient. A learned temperature is a factor of ``hidden``, left to
-    the caller.
+    backward multiplies them by the incoming gradient. A learned temperature is a factor of ``hidden``, left
+    to the caller.
 
     Args:
         hidden: (T, d) hidden states; half precision is computed in float32.

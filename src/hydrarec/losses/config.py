@@ -1,0 +1,85 @@
+"""Which loss, and how its negatives are drawn."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hydrarec.errors import InputError
+from hydrarec.losses.gbce import gbce
+from hydrarec.losses.sampled import sampled_softmax
+from hydrarec.losses.samplers import InBatch, Popularity, Sampler, Uniform
+from hydrarec.losses.softmax import full_softmax
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Settings of the loss.
+
+    Attributes:
+        kind: ``softmax`` over the whole catalog, ``sampled`` softmax, or ``gbce``.
+        sampler: where the negatives of ``sampled`` and ``gbce`` come from.
+        negatives: how many are drawn for a batch and shared by its events.
+        log_q: correct for how the negatives were drawn.
+        smoothing: exponent of the item counts of the ``popularity`` sampler.
+        calibration: t of gBCE.
+        chunk_events: events whose logits are held at a time.
+        chunk_items: items of the catalog of the same (``softmax``).
+    """
+
+    kind: Literal["softmax", "sampled", "gbce"] = "softmax"
+    sampler: Literal["uniform", "popularity", "in_batch"] = "uniform"
+    negatives: int = 512
+    log_q: bool = True
+    smoothing: float = 0.75
+    calibration: float = 0.75
+    chunk_events: int = 512
+    chunk_items: int = 16384
+
+    def __post_init__(self) -> None:
+        for name in ("negatives", "chunk_events", "chunk_items"):
+            if getattr(self, name) < 1:
+                raise InputError(f"loss.{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("smoothing", "calibration"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"loss.{name} is {getattr(self, name)}; it must lie between 0 and 1")
+
+
+def make_sampler(
+    config: LossConfig, counts: Tensor, generator: torch.Generator | None = None
+) -> Sampler | None:
+    """The sampler of ``config``, None for the full softmax. ``counts`` (V,): training events of each item."""
+    if config.kind == "softmax":
+        return None
+    if config.sampler == "uniform":
+        return Uniform(len(counts), config.negatives, generator)
+    if config.sampler == "popularity":
+        return Popularity(counts, config.negatives, config.smoothing, generator)
+    return InBatch(counts, config.negatives, generator)
+
+
+def loss(
+    config: LossConfig,
+    hidden: Tensor,
+    catalog: Tensor,
+    targets: Tensor,
+    scale: float = 1.0,
+    sampler: Sampler | None = None,
+) -> Tensor:
+    """Mean loss () of hidden states (T, d) against item vectors (V, d) at targets (T,).
+
+    Raises:
+        ValueError: the loss draws negatives and ``sampler`` is None.
+    """
+    if config.kind == "softmax":
+        return full_softmax(hidden, catalog, targets, scale, config.chunk_events, config.chunk_items)
+    if sampler is None:
+        raise ValueError(f"the loss {config.kind!r} needs a sampler; make_sampler gives it")
+    negatives, log_expected = sampler.sample(targets)
+    correction = log_expected if config.log_q else None
+    if config.kind == "sampled":
+        return sampled_softmax(hidden, catalog, targets, negatives, correction, scale, config.chunk_events)
+    return gbce(
+        hidden, catalog, targets, negatives, correction, scale, config.calibration, config.chunk_events
+    )
