@@ -58,6 +58,4 @@ def pack(items: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None)
         if times is None
         else np.concatenate([*times, np.empty(0, np.int64)]).astype(np.int64)
     )
-    return Batch(
-        items=torch.from_numpy(flat), times=torch.from_numpy(when), offsets=torch.from_numpy(offsets)
-    )
+    return Batch(items=torch.from_numpy(flat), times=torch.from_numpy(when), offsets=torch.from_numpy(offsets))

@@ -9,7 +9,7 @@ def training_events(dataset: Dataset, train_ends: np.ndarray) -> tuple[np.ndarra
     """Events ``offsets[u]:train_ends[u]`` of every user u.
 
     Returns:
-        (items (T,) int64, times (T,) int64, offsets (U+1,) int64); a user without any such event keeps its row.
+        (items (T,) int64, times (T,) int64, offsets (U+1,) int64); a user without any keeps its row.
     """
     starts, ends = np.asarray(dataset.offsets)[:-1], np.asarray(dataset.offsets)[1:]
     lengths = np.stack([train_ends - starts, ends - train_ends], axis=1)  # (U, 2) trained on, held out

@@ -135,9 +135,7 @@ class Dataset:
                 items=_load(path / "items.npy", np.int32, events),
                 times=_load(path / "times.npy", np.int64, events),
                 offsets=_load(path / "offsets.npy", np.int64, (counts["users"] + 1,)),
-                columns={
-                    name: _load(path / "columns" / f"{name}.npy", None, events) for name in head["columns"]
-                },
+                columns={name: _load(path / "columns" / f"{name}.npy", None, events) for name in head["columns"]},
                 item_table=_read_table(path / "items.parquet", "item", counts["items"]),
                 user_table=_read_table(path / "users.parquet", "user", counts["users"]),
                 protocol=protocol,
@@ -206,14 +204,10 @@ def is_dataset(path: Path | str) -> bool:
 
 def _read_head(path: Path) -> dict[str, Any]:
     if not path.is_dir():
-        raise InputError(
-            f"{path} is not a folder; make a data set with `hydrarec prepare SOURCE --out {path}`"
-        )
+        raise InputError(f"{path} is not a folder; make a data set with `hydrarec prepare SOURCE --out {path}`")
     head = read_json(path / "dataset.json", remedy=f"is this a data set folder? If it was, {_REMEDY}")
     if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise InputError(
-            f"{path} is not a data set folder; make one with `hydrarec prepare SOURCE --out DATASET`"
-        )
+        raise InputError(f"{path} is not a data set folder; make one with `hydrarec prepare SOURCE --out DATASET`")
     version = head.get("version")
     if not isinstance(version, int) or version > VERSION:
         raise InputError(
@@ -231,9 +225,7 @@ def _load(path: Path, dtype: type[np.generic] | None, shape: tuple[int, ...]) ->
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is truncated or damaged ({error}); {_REMEDY}") from error
     if array.shape != shape or (dtype is not None and array.dtype != dtype):
-        raise InputError(
-            f"{path} is damaged: it holds {array.dtype} {array.shape}, expected {shape}; {_REMEDY}"
-        )
+        raise InputError(f"{path} is damaged: it holds {array.dtype} {array.shape}, expected {shape}; {_REMEDY}")
     return array
 
 

@@ -1,0 +1,106 @@
+"""Which column is the user, the item, the time: as told, or guessed from usual names."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+
+from hydrarec.errors import InputError
+
+# Lower case, without underscores, blanks and dashes.
+_USUAL = {
+    "user": ("user userid uid customer customerid visitor visitorid session sessionid reviewerid memberid accountid"),
+    "item": "item itemid iid movie movieid product productid asin parentasin sku article articleid track trackid "
+    "song songid book bookid recipeid gameid appid stockcode videoid newsid",
+    "time": "timestamp time ts unixtimestamp unixtime unixreviewtime datetime date eventtime createdat "
+    "reviewtime clicktime invoicedate",
+    "rating": "rating ratings stars score",
+    "domain": "domain",
+}
+_ANOTHER = {"time": ", or --no-time if the rows are already in order of time"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Column names of a source; None where it has no such column."""
+
+    user: str
+    item: str
+    time: str | None
+    rating: str | None = None
+    domain: str | None = None
+
+    def describe(self) -> str:
+        return "columns: " + ", ".join(f"{role} = {name}" for role, name in asdict(self).items() if name)
+
+
+def choose_columns(
+    available: Sequence[str],
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    time: str | bool | None = None,
+    rating: str | None = None,
+    domain: str | None = None,
+    place: str = "the source",
+) -> Columns:
+    """Map the roles to columns: the given names, else the only column with a usual name.
+
+    Args:
+        available: the columns that exist.
+        time: None: guess; False: there is no time and the rows are in order. rating, domain: None: guess, and do
+            without where none is found.
+
+    Raises:
+        InputError: a given column does not exist; user, item or time is missing or ambiguous.
+    """
+    time_column = None if time is False else choose("time", None if time is True else time, available, place)
+    return Columns(
+        user=choose("user", user, available, place),
+        item=choose("item", item, available, place),
+        time=time_column,
+        rating=_choose_optional("rating", rating, available, place),
+        domain=_choose_optional("domain", domain, available, place),
+    )
+
+
+def choose(role: str, given: str | None, available: Sequence[str], place: str) -> str:
+    """The column of ``role``; see ``choose_columns``."""
+    if given is not None:
+        return _given(role, given, available, place)
+    found = _guess(role, available)
+    if len(found) == 1:
+        return found[0]
+    problem = f"{' and '.join(found)} could each be it" if found else "none has a usual name for it"
+    raise InputError(
+        f"which column of {place} is the {role}? {problem}; "
+        f"name it with --{role} COLUMN{_ANOTHER.get(role, '')}. {_existing(available)}"
+    )
+
+
+def _choose_optional(role: str, given: str | None, available: Sequence[str], place: str) -> str | None:
+    if given is not None:
+        return _given(role, given, available, place)
+    found = _guess(role, available)
+    return found[0] if len(found) == 1 else None
+
+
+def _given(role: str, name: str, available: Sequence[str], place: str) -> str:
+    if name in available:
+        return name
+    same = [column for column in available if column.lower() == name.lower()]
+    if len(same) == 1:
+        return same[0]
+    nearest = get_close_matches(name, available, n=1)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    raise InputError(f"{place} has no column {name!r} (--{role}); {hint}{_existing(available)}")
+
+
+def _guess(role: str, available: Sequence[str]) -> list[str]:
+    usual = _USUAL[role].split()
+    plain = {column: column.lower().translate(str.maketrans("", "", "_ -")) for column in available}
+    return [column for column in available if plain[column] in usual]
+
+
+def _existing(available: Sequence[str]) -> str:
+    shown = ", ".join(available[:30]) + (" ..." if len(available) > 30 else "")
+    return f"Its columns are: {shown}"

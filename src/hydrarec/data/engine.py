@@ -1,0 +1,70 @@
+"""DuckDB, set up to work within a memory limit and to keep the order of rows."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from hydrarec.errors import HydrarecError, InputError
+
+
+@contextmanager
+def engine(
+    spill: Path, *, memory: str | None = None, threads: int | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory that spills to the folder ``spill``, which is gone afterwards.
+
+    Args:
+        memory: a limit such as ``"4GB"``; None: half of the machine's memory.
+        threads: None: as many as the machine has.
+
+    Raises:
+        InputError: ``memory`` is no amount. HydrarecError: memory or disk did not suffice.
+    """
+    connection = duckdb.connect(":memory:")
+    try:
+        connection.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
+        connection.execute("SET temp_directory = $1", [str(spill)])
+        if threads is not None:
+            connection.execute("SET threads = $1", [threads])
+        _limit(connection, memory)
+        yield connection
+    except duckdb.OutOfMemoryException as error:
+        raise HydrarecError(
+            f"the work does not fit into memory and disk ({_first_line(error)}); raise --memory or free disk space"
+        ) from error
+    except duckdb.Error as error:
+        raise HydrarecError(f"DuckDB failed: {_first_line(error)}") from error
+    finally:
+        connection.close()
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+def to_table(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    """The whole result; for results of the size of users or items."""
+    return to_reader(connection, query, 1 << 16).read_all()
+
+
+def to_reader(connection: duckdb.DuckDBPyConnection, query: str, rows: int) -> pa.RecordBatchReader:
+    """The result as a stream of batches of about ``rows`` rows."""
+    relation = connection.sql(query)
+    assert relation is not None  # a SELECT always gives one
+    return relation.to_arrow_reader(rows)
+
+
+def _limit(connection: duckdb.DuckDBPyConnection, memory: str | None) -> None:
+    if memory is None:
+        memory = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2 // 2**20}MiB"
+    try:
+        connection.execute("SET memory_limit = $1", [memory])
+    except duckdb.Error:
+        raise InputError(f"--memory {memory!r} is no amount of memory; write it like 4GB") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

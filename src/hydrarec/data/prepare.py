@@ -1,0 +1,222 @@
+"""From any table of events to a data set, out of core.
+
+DuckDB reads, checks, filters and sorts within a memory limit and spills to disk beyond it; the sorted events stream
+in record batches into the arrays' files. No table of events is ever held in Python.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from hydrarec.data.columns import Columns, choose_columns
+from hydrarec.data.describe import describe_events
+from hydrarec.data.engine import engine, to_reader, to_table
+from hydrarec.data.fingerprint import fingerprint
+from hydrarec.data.item_text import join_text
+from hydrarec.data.kcore import count_core
+from hydrarec.data.protocol import Protocol, SplitName
+from hydrarec.data.source import open_source, quote
+from hydrarec.data.store import Dataset
+from hydrarec.data.times import detect_times
+from hydrarec.data.values import Raw, domain_expression, id_expression, rating_expression
+from hydrarec.data.writer import ArrayWriter
+from hydrarec.errors import InputError
+from hydrarec.files import whole_folder
+
+_DTYPES = {"item": np.int32, "time": np.int64, "rating": np.float32, "domain": np.int16}
+_BATCH = 1 << 19
+Log = Callable[[str], None]
+
+
+def prepare(
+    source: Any,
+    out: Path | str | None = None,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    time: str | bool | None = None,
+    rating: str | None = None,
+    domain: str | None = None,
+    items: Any = None,
+    protocol: SplitName | Protocol = "time",
+    min_user: int = 1,
+    min_item: int = 1,
+    memory: str | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    log: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Turn a table of events into a data set.
+
+    Events are sorted by user, then time; events of one user at the same time keep the order of the source. Users and
+    items are numbered in ascending order of their own ids, which stay integers if all of them are and strings
+    otherwise. Repeated events are kept.
+
+    Args:
+        source: events: a path (CSV, TSV, Parquet, JSON lines, RecBole ``.inter``; a folder or pattern of them) or a
+            data frame (pandas, polars, Arrow).
+        out: the data set's folder; None: a data set in memory.
+        user, item, time, rating, domain: column names; None: guess from usual names. ``time=False``: there is no
+            time, and the rows are in order.
+        items: titles and further text of items: any source with an item id column.
+        protocol: a protocol, or the name of a usual one.
+        min_user, min_item: drop users and items with fewer events than this, until all have as many (k-core).
+        memory: what DuckDB may use, such as ``"4GB"``; None: half of the machine's memory.
+        threads: None: as many as the machine has.
+        overwrite: replace ``out`` if it exists.
+        log: told what was chosen and found, a line at a time.
+
+    Raises:
+        InputError: bad input; the message names the place and the remedy. HydrarecError: the disk is full, or
+            ``memory`` does not suffice. In either case ``out`` is as it was before.
+    """
+    protocol = protocol if isinstance(protocol, Protocol) else Protocol.named(protocol)
+    if time is False and protocol.split == "time":
+        raise InputError("protocol time needs event times; use --protocol loo, or name the column with --time")
+    say = log or (lambda line: None)
+    names = {"user": user, "item": item, "time": time, "rating": rating, "domain": domain}
+
+    def fill(folder: Path) -> None:
+        with engine(folder / "spill", memory=memory, threads=threads) as connection:
+            columns, facts = _read(connection, source, names, say)
+            item_table, user_table = _filter(connection, min_user, min_item, facts, say)
+            if items is not None:
+                item_table = join_text(connection, item_table, items, log=say)
+            _write_events(connection, folder, user_table, columns, facts.pop("per_second"))
+        _finish(folder, item_table, user_table, columns, protocol, facts, say)
+
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="hydrarec-") as scratch:
+            fill(Path(scratch))
+            return _in_memory(Dataset.open(scratch))
+    with whole_folder(Path(out), overwrite=overwrite) as folder:
+        fill(folder)
+    return Dataset.open(out)
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection, source: Any, names: dict[str, Any], log: Log
+) -> tuple[Columns, dict[str, Any]]:
+    """Make table ``events`` of checked, typed events in any order, ``row`` being their place in the source."""
+    opened = open_source(connection, source)
+    columns = choose_columns(opened.columns, **names, place=opened.name)
+    log(columns.describe())
+    roles = {role: name for role, name in asdict(columns).items() if name is not None}
+    selected = ", ".join(f"{quote(name)} AS {quote(role)}" for role, name in roles.items())
+    opened.load(connection, f"CREATE TABLE raw AS SELECT {selected} FROM {opened.relation}")
+    raw = Raw(connection=connection, place=opened.name, text=opened.text, names=roles)
+    (n_events,) = raw.one("count(*)")
+    if not n_events:
+        raise InputError(f"{opened.name} has a header but no events; give at least a few")
+
+    facts: dict[str, Any] = {"source": opened.name, "columns": roles, "source_events": n_events, "per_second": 1}
+    typed = {role: id_expression(raw, role) for role in ("user", "item")}
+    typed["time"] = "0::BIGINT"
+    if columns.time is not None:
+        times = detect_times(raw)
+        typed["time"], facts["per_second"], facts["time_unit"] = times.expression, times.per_second, times.unit
+        log(f"times: {times.unit}")
+    if columns.rating is not None:
+        typed["rating"] = rating_expression(raw)
+    if columns.domain is not None:
+        typed["domain"], facts["domains"] = domain_expression(raw)
+    selected = ", ".join(f"{expression} AS {quote(role)}" for role, expression in typed.items())
+    connection.execute(f"CREATE TABLE events AS SELECT {selected}, rowid AS row FROM raw")
+    connection.execute("DROP TABLE raw")
+    return columns, facts
+
+
+def _filter(
+    connection: duckdb.DuckDBPyConnection, min_user: int, min_item: int, facts: dict[str, Any], log: Log
+) -> tuple[pa.Table, pa.Table]:
+    """Take the k-core; the item and user tables of what is left, by ascending id."""
+    users, items = count_core(connection, min_user=min_user, min_item=min_item, log=log)
+    item_table, user_table = (
+        to_table(connection, f"SELECT id AS {quote(name)}, events FROM {name}s ORDER BY id")
+        for name in ("item", "user")
+    )
+    if not item_table.num_rows:
+        raise InputError(
+            f"nothing is left of {facts['source']} with --min-user {min_user} and --min-item {min_item}; lower them"
+        )
+    if item_table.num_rows == 1:
+        only = item_table["item"][0].as_py()
+        raise InputError(f"{facts['source']} has a single item, {only!r}; there is nothing to choose from")
+    kept = int(np.sum(user_table["events"].to_numpy()))
+    facts["removed"] = {"users": users, "items": items, "events": facts["source_events"] - kept}
+    return item_table, user_table
+
+
+def _write_events(
+    connection: duckdb.DuckDBPyConnection, folder: Path, user_table: pa.Table, columns: Columns, per_second: int
+) -> None:
+    """Stream the events, sorted and numbered, into the arrays' files."""
+    lengths = user_table["events"].to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    np.save(folder / "offsets.npy", offsets)
+    (folder / "columns").mkdir()
+    for name in ("user", "item"):
+        connection.execute(
+            f"CREATE TABLE {name}_rows AS SELECT id, CAST(row_number() OVER (ORDER BY id) - 1 AS INTEGER) AS n "
+            f"FROM {name}s"
+        )
+    extra = [name for name in ("rating", "domain") if getattr(columns, name) is not None]
+    reader = to_reader(
+        connection,
+        f"SELECT item_rows.n AS item, time{''.join(f', {name}' for name in extra)} FROM events "
+        'JOIN user_rows ON events."user" = user_rows.id JOIN item_rows ON events.item = item_rows.id '
+        "ORDER BY user_rows.n, time, row",
+        _BATCH,
+    )
+    files = {"item": "items.npy", "time": "times.npy"} | {name: f"columns/{name}.npy" for name in extra}
+    with ArrayWriter({folder / file: _DTYPES[name] for name, file in files.items()}, int(offsets[-1])) as writer:
+        for batch in reader:
+            arrays = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in files}
+            arrays["time"] = np.floor_divide(arrays["time"], per_second)  # whole seconds; sorting saw the full time
+            writer.append({folder / file: arrays[name] for name, file in files.items()})
+
+
+def _finish(
+    folder: Path,
+    item_table: pa.Table,
+    user_table: pa.Table,
+    columns: Columns,
+    protocol: Protocol,
+    facts: dict[str, Any],
+    log: Log,
+) -> None:
+    items, times, offsets = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "times", "offsets"))
+    has_times = columns.time is not None
+    facts = describe_events(times if has_times else None, offsets, item_table.num_rows) | facts
+    log(f"{facts['users']:,} users, {facts['items']:,} items, {facts['events']:,} events")
+    names = [name for name in ("rating", "domain") if getattr(columns, name) is not None]
+    Dataset(
+        items=items,
+        times=times,
+        offsets=offsets,
+        columns={name: np.load(folder / "columns" / f"{name}.npy", mmap_mode="r") for name in names},
+        item_table=item_table,
+        user_table=user_table,
+        protocol=protocol,
+        fingerprint=fingerprint(items, times, offsets, item_table["item"], user_table["user"]),
+        has_times=has_times,
+        statistics=facts,
+    ).write_tables(folder)
+
+
+def _in_memory(dataset: Dataset) -> Dataset:
+    """The same data set without its folder."""
+    return replace(
+        dataset,
+        items=np.array(dataset.items),
+        times=np.array(dataset.times),
+        offsets=np.array(dataset.offsets),
+        columns={name: np.array(column) for name, column in dataset.columns.items()},
+        path=None,
+    )
