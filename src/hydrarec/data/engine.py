@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -43,6 +44,14 @@ def engine(
     finally:
         connection.close()
         shutil.rmtree(spill, ignore_errors=True)
+
+
+def first_row(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: list[Any] | None = None
+) -> tuple[Any, ...] | None:
+    """The first row of a small result, or None where it has none."""
+    rows = connection.execute(query, parameters).fetchall()  # all: a result left open blocks the connection
+    return rows[0] if rows else None
 
 
 def to_table(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:

@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 
 from hydrarec.data.columns import choose
-from hydrarec.data.engine import to_table
+from hydrarec.data.engine import first_row, to_table
 from hydrarec.data.source import open_source, quote
 from hydrarec.errors import InputError
 
@@ -67,19 +67,20 @@ def _names(columns: list[str]) -> list[str]:
 
 
 def _refuse_bad_ids(connection: duckdb.DuckDBPyConnection, place: str, id_name: str) -> None:
-    row = connection.execute("SELECT rowid FROM item_text WHERE missing ORDER BY rowid LIMIT 1").fetchone()
+    row = first_row(connection, "SELECT rowid FROM item_text WHERE missing ORDER BY rowid LIMIT 1")
     if row is not None:
         raise InputError(f"{place}, row {row[0] + 1} after the header: {id_name} is empty; filter such rows out")
-    row = connection.execute(
-        "SELECT item FROM item_text WHERE item IS NOT NULL GROUP BY item HAVING count(*) > 1 ORDER BY item LIMIT 1"
-    ).fetchone()
+    row = first_row(
+        connection,
+        "SELECT item FROM item_text WHERE item IS NOT NULL GROUP BY item HAVING count(*) > 1 ORDER BY item LIMIT 1",
+    )
     if row is not None:
         raise InputError(f"{place} has item {row[0]!r} more than once; keep one row an item")
 
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    row = connection.execute(
-        "SELECT count(*) FILTER (item IN (SELECT item FROM item_counts)), count(*) FROM item_text"
-    ).fetchone()
+    row = first_row(
+        connection, "SELECT count(*) FILTER (item IN (SELECT item FROM item_counts)), count(*) FROM item_text"
+    )
     assert row is not None
     return int(row[0]), int(row[1])

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import duckdb
 
+from hydrarec.data.engine import first_row
+
 
 def count_core(
     connection: duckdb.DuckDBPyConnection, *, min_user: int, min_item: int, log: Callable[[str], None]
@@ -40,6 +42,6 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str, column: str, where
 
 
 def _sizes(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    row = connection.execute("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM items)").fetchone()
+    row = first_row(connection, "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM items)")
     assert row is not None
     return int(row[0]), int(row[1])

@@ -5,9 +5,11 @@ of the source.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
+from hydrarec.data.engine import first_row
 from hydrarec.data.source import literal, quote
 from hydrarec.errors import InputError
 
@@ -40,23 +42,24 @@ class Raw:
     text: bool
     names: dict[str, str]
 
-    def one(self, select: str) -> tuple:  # type: ignore[type-arg]
-        row = self.connection.execute(f"SELECT {select} FROM raw").fetchone()
+    def one(self, select: str) -> tuple[Any, ...]:
+        """The single row of ``SELECT select FROM raw``."""
+        row = first_row(self.connection, f"SELECT {select} FROM raw")
         assert row is not None
         return row
 
     def type_of(self, role: str) -> str:
-        row = self.connection.execute(
-            "SELECT data_type FROM duckdb_columns() WHERE table_name = 'raw' AND column_name = ?", [role]
-        ).fetchone()
+        row = first_row(
+            self.connection,
+            "SELECT data_type FROM duckdb_columns() WHERE table_name = 'raw' AND column_name = ?",
+            [role],
+        )
         assert row is not None
         return str(row[0])
 
     def refuse(self, role: str, bad: str, problem: str, remedy: str) -> None:
         """Raise for the first row where the SQL condition ``bad`` holds, if there is one."""
-        row = self.connection.execute(
-            f"SELECT rowid, {quote(role)} FROM raw WHERE {bad} ORDER BY rowid LIMIT 1"
-        ).fetchone()
+        row = first_row(self.connection, f"SELECT rowid, {quote(role)} FROM raw WHERE {bad} ORDER BY rowid LIMIT 1")
         if row is not None:
             value = "empty" if row[1] is None else repr(row[1] if isinstance(row[1], (int, float)) else str(row[1]))
             raise InputError(
