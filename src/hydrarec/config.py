@@ -106,7 +106,7 @@ def _section_of(key: str, sections: Mapping[str, type]) -> str:
     if len(owners) > 1:
         raise InputError(f"{key!r} is ambiguous; write {' or '.join(f'{name}.{key}' for name in owners)}")
     if not owners:
-        known = [key for names in keys.values() for key in names]
+        known = [each for names in keys.values() for each in names]
         raise InputError(f"no section has a setting {key!r}{nearest(key, known)}")
     return owners[0]
 

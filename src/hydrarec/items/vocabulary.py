@@ -1,0 +1,119 @@
+"""The caller's item ids and their rows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hydrarec.errors import InputError
+from hydrarec.files import whole_file
+
+
+class Vocabulary:
+    """Maps ids to rows and back. A row never changes; growth appends.
+
+    Args:
+        ids: (V,) ids in row order, whole numbers or text, without null or repetition.
+
+    Attributes:
+        values: the same, as one int64 or string array.
+
+    Raises:
+        InputError: ids of another type, null or repeated.
+    """
+
+    def __init__(self, ids: pa.Array | pa.ChunkedArray) -> None:
+        self.values = _plain(ids)
+        if self.values.null_count:
+            raise InputError("an item id is null; every item needs one")
+        if pc.count_distinct(self.values).as_py() != len(self.values):
+            repeated = pc.value_counts(self.values)
+            first = repeated.filter(pc.greater(repeated.field("counts"), 1))[0]["values"].as_py()
+            raise InputError(f"the item id {first!r} is there twice; ids must differ")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def rows(self, ids: Any) -> np.ndarray:
+        """Rows of ``ids``: (n,) int64, -1 where unknown.
+
+        Text is looked up among number ids by how they are written ("42" is 42, "042" is not) and the other way
+        round.
+
+        Args:
+            ids: a list, array, Series or Arrow array of int or str, or a list of both.
+
+        Raises:
+            InputError: anything else.
+        """
+        asked = _plain(ids)
+        known = self.values
+        if asked.type != known.type:
+            asked, known = asked.cast(pa.string()), known.cast(pa.string())
+        found = pc.fill_null(pc.index_in(asked, known, skip_nulls=True), -1)
+        return np.asarray(found, dtype=np.int64)
+
+    def ids(self, rows: np.ndarray) -> pa.Array:
+        """Ids of ``rows`` (n,), null where a row is -1."""
+        rows = np.asarray(rows, dtype=np.int64)
+        return self.values.take(pa.array(rows, mask=rows < 0))
+
+    def add(self, ids: Any) -> np.ndarray:
+        """Append those of ``ids`` that are new, in their order; return the rows of all of them, (n,) int64.
+
+        Raises:
+            InputError: a new id is null, or text where the ids are numbers.
+        """
+        asked = _plain(ids)
+        new = pc.unique(asked.filter(pa.array(self.rows(asked) < 0)))
+        try:
+            new = new.cast(self.values.type)
+        except pa.ArrowInvalid as error:
+            raise InputError(f"the item ids are whole numbers; a new one is not ({error})") from error
+        self.values = Vocabulary(pa.chunked_array([self.values, new])).values
+        return self.rows(asked)
+
+    def save(self, path: Path, columns: dict[str, Any] | None = None) -> None:
+        """Write a Parquet file with column ``item`` in row order, beside further ``columns`` of V values each."""
+        with whole_file(path) as temporary:
+            pq.write_table(pa.table({"item": self.values, **(columns or {})}), temporary, compression="zstd")
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Read column ``item`` of a Parquet file.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        try:
+            return cls(pq.read_table(path, columns=["item"])["item"])
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise InputError(f"{path} holds no item ids ({error}); write it again") from error
+
+
+def _plain(ids: Any) -> pa.Array:
+    """``ids`` as one array of int64 or string."""
+    array = ids if isinstance(ids, pa.Array | pa.ChunkedArray) else _from_python(ids)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_null(array.type):  # an empty list, or nothing but None
+        return array.cast(pa.string())
+    if pa.types.is_integer(array.type):
+        return array.cast(pa.string() if array.type == pa.uint64() else pa.int64())
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        return array.cast(pa.string())
+    raise InputError(f"item ids of type {array.type}; they must be whole numbers or text")
+
+
+def _from_python(ids: Any) -> pa.Array | pa.ChunkedArray:
+    try:
+        return pa.array(ids)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # both kinds, or numbers beyond 64 bits
+        if all(isinstance(each, int | np.integer | str) for each in ids):
+            return pa.array([str(each) for each in ids], pa.string())
+    raise InputError("item ids must be whole numbers or text")
