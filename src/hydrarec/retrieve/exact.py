@@ -1,0 +1,75 @@
+"""The k best items by scoring every one."""
+
+import torch
+from torch import Tensor
+
+from hydrarec.data.batch import Batch
+from hydrarec.errors import InputError
+from hydrarec.models.contract import Model
+
+
+@torch.no_grad()
+def top_k(
+    model: Model, batch: Batch, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The ``k`` highest scored items of each history, best first; of equal scores the lower row first.
+
+    Args:
+        model: scores the catalog chunk by chunk; one chunk and the best so far are held.
+        batch: B histories, none empty.
+        k: how many; where fewer items may be recommended, the rest has row -1 and score -inf.
+        exclude_seen: leave out the items of the history.
+        candidates: (C,) int64 rows, the only ones that may be recommended; None allows all.
+
+    Returns:
+        rows (B, k) int64 and scores (B, k) float32. A score of NaN counts as -inf: never recommended.
+
+    Raises:
+        InputError: ``k`` below 1, or a candidate outside the catalog.
+    """
+    if k < 1:
+        raise InputError(f"k is {k}; at least 1 item must be asked for")
+    device = batch.items.device
+    allowed = None if candidates is None else _mask(candidates.to(device), model.n_items)
+    users = torch.repeat_interleave(torch.arange(batch.n_users, device=device), batch.lengths)  # (T,)
+    rows = torch.full((batch.n_users, k), -1, device=device)
+    best = torch.full((batch.n_users, k), -torch.inf, device=device)
+    for first, chunk in model.score(batch):
+        scores = chunk.float().nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)  # a copy
+        end = first + scores.shape[1]
+        if allowed is not None:
+            scores.masked_fill_(~allowed[first:end], -torch.inf)
+        if exclude_seen:
+            here = (batch.items >= first) & (batch.items < end)
+            scores[users[here], batch.items[here] - first] = -torch.inf
+        columns = _best_columns(scores, min(k, scores.shape[1]))
+        # Rows found before are lower than those of this chunk: a stable sort keeps them first among equals.
+        rows = torch.cat([rows, columns + first], 1)
+        best, order = torch.cat([best, scores.gather(1, columns)], 1).sort(stable=True, dim=1, descending=True)
+        rows, best = rows.gather(1, order)[:, :k], best[:, :k]
+    return rows.masked_fill(best == -torch.inf, -1), best
+
+
+def _mask(candidates: Tensor, n_items: int) -> Tensor:
+    outside = candidates[(candidates < 0) | (candidates >= n_items)]
+    if len(outside):
+        raise InputError(f"candidate row {int(outside[0])} is outside the catalog of {n_items} items")
+    mask = torch.zeros(n_items, dtype=torch.bool, device=candidates.device)
+    mask[candidates] = True
+    return mask
+
+
+def _best_columns(scores: Tensor, k: int) -> Tensor:
+    """Ascending columns (B, k) of the k highest of each row (B, n); of equals at the edge the lower columns."""
+    n = scores.shape[1]
+    values, columns = scores.topk(min(k + 1, n), dim=1)
+    columns = columns[:, :k]
+    if k < n:
+        # topk keeps any of the columns that are equal to the k-th. Where more of them exist, choose again by a
+        # key in which no two columns are equal.
+        open_edge = (values[:, k] == values[:, k - 1]) & (values[:, k] > -torch.inf)
+        doubtful, edge = scores[open_edge], values[open_edge, k - 1 : k]
+        order = torch.arange(n, 0, -1, device=scores.device)
+        key = torch.where(doubtful > edge, order + n, torch.where(doubtful == edge, order, 0))
+        columns[open_edge] = key.topk(k, dim=1).indices
+    return columns.sort(1).values
