@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def coverage(top: NDArray[np.int64], n_candidates: int) -> float:
-    """Share of the candidates that stand in at least one of the lists ``top`` (Q, k); -1 is an empty place."""
+    """Share of the candidates that stand in any of the lists ``top`` (Q, k); -1 is an empty place."""
     return len(np.unique(top[top >= 0])) / max(n_candidates, 1)
 
 

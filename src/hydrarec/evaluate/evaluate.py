@@ -31,7 +31,7 @@ class Evaluation:
     Attributes:
         users: how many users were asked about; queries: how many targets.
         metrics: mean over queries of HR@k, NDCG@k and MRR, then ``coverage@10`` (share of the candidates that
-            is recommended to anyone) and ``popularity@10`` (mean popularity percentile of what is recommended).
+            is recommended to anyone) and ``popularity@10`` (mean popularity percentile of what is).
         intervals: 95 % interval of each mean; empty when not asked for.
         groups: the same means by group of queries, with their number as ``queries``.
         greater, ties: (Q,) int64, in the order of the positions; see ``Ranks``.

@@ -12,9 +12,7 @@ _HEAD, _MID = 0.5, 0.8
 def by_history(lengths: NDArray[np.int64]) -> Labels:
     """(Q,) label of each query by the number of events in its history."""
     low = (1, *_LENGTHS)
-    names = [f"history {a}-{b - 1}" for a, b in zip(low, _LENGTHS, strict=False)] + [
-        f"history {_LENGTHS[-1]}+"
-    ]
+    names = [f"history {a}-{b - 1}" for a, b in zip(low, _LENGTHS, strict=False)] + [f"history {_LENGTHS[-1]}+"]
     return np.array(names)[np.digitize(lengths, _LENGTHS)]
 
 

@@ -32,7 +32,8 @@ def mrr(greater: Integers, ties: Integers) -> Floats:
     ranked = greater < MISSED
     last = np.where(ranked, greater + ties + 1, 0)
     total = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, last.max(initial=0) + 1))])
-    return (total[last] - total[np.where(ranked, greater, 0)]) / (ties + 1)
+    gain: Floats = (total[last] - total[np.where(ranked, greater, 0)]) / (ties + 1)
+    return gain
 
 
 def accuracy(greater: Integers, ties: Integers, cutoffs: tuple[int, ...]) -> dict[str, Floats]:

@@ -11,6 +11,8 @@ from hydrarec.errors import HydrarecError
 MISSED = 2**31 - 1
 """``greater`` of a target that is no candidate: below every place, so a miss at any k and in MRR."""
 
+_BLOCK = 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
@@ -38,8 +40,8 @@ def rank(
     """Rank one target per query.
 
     Args:
-        scores: ``Model.score(batch)``: (first item row, (B, n)) chunks that cover the catalog in order. All are
-            held until the target's own score is known: B times the catalog is what must fit in memory.
+        scores: ``Model.score(batch)``: (first item row, (B, n)) chunks that cover the catalog in order. All
+            are held until the target's own score is known: B times the catalog must fit in memory.
         targets: (B,) int64 item rows.
         seen: (query row, item row) int64 pairs to leave out of the candidates; the target itself stays in.
         candidates: (n_items,) bool; a target outside is missed.
@@ -49,6 +51,31 @@ def rank(
         HydrarecError: a score is NaN.
     """
     chunks = list(scores)
+    step = max(1, _BLOCK // sum(chunk.shape[1] for _, chunk in chunks))
+    blocks = [slice(start, start + step) for start in range(0, len(targets), step)]
+    parts = [
+        _rank([(first, chunk[block]) for first, chunk in chunks], targets[block], _rows(seen, block), candidates, top)
+        for block in blocks
+    ]
+    greater, ties, best = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+    return Ranks(greater=greater, ties=ties, top=best)
+
+
+def _rows(seen: tuple[Tensor, Tensor] | None, block: slice) -> tuple[Tensor, Tensor] | None:
+    if seen is None:
+        return None
+    here = (seen[0] >= block.start) & (seen[0] < block.stop)
+    return seen[0][here] - block.start, seen[1][here]
+
+
+def _rank(
+    chunks: list[tuple[int, Tensor]],
+    targets: Tensor,
+    seen: tuple[Tensor, Tensor] | None,
+    candidates: Tensor | None,
+    top: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Greater, ties and top of a block of queries, small enough that what is made of its scores stays in cache."""
     device = chunks[0][1].device
     targets = targets.to(device)
     own = _scores_of(chunks, targets)
@@ -67,7 +94,7 @@ def rank(
     if candidates is not None:
         outside = ~candidates.to(device)[targets]
         greater, ties = greater.masked_fill(outside, MISSED), ties.masked_fill(outside, 0)
-    return Ranks(greater=greater.cpu(), ties=ties.cpu(), top=best_items.cpu())
+    return greater, ties, best_items
 
 
 def _inside(first: int, chunk: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,7 +106,7 @@ def _inside(first: int, chunk: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]
 def _scores_of(chunks: list[tuple[int, Tensor]], targets: Tensor) -> Tensor:
     own = torch.empty(len(targets), device=targets.device, dtype=chunks[0][1].dtype)
     for first, chunk in chunks:
-        if torch.isnan(chunk).any():
+        if torch.isnan(chunk.amax()):  # the largest is NaN if any is
             raise HydrarecError("the model gave a score that is not a number; it cannot be ranked")
         rows, columns = _inside(first, chunk, targets)
         own[rows] = chunk[rows, columns]

@@ -1,0 +1,31 @@
+"""Models by name. A model's file is imported when it is asked for."""
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from hydrarec.errors import InputError
+from hydrarec.models.contract import Model
+
+_PLACES = {
+    "hydra": ("hydrarec.models.hydra", "HydraConfig", "Hydra"),
+    "popularity": ("hydrarec.models.popularity", "PopularityConfig", "Popularity"),
+    "recent": ("hydrarec.models.popularity", "RecentConfig", "Recent"),
+    "markov": ("hydrarec.models.markov", "MarkovConfig", "Markov"),
+    "itemknn": ("hydrarec.models.itemknn", "ItemKNNConfig", "ItemKNN"),
+}
+NAMES = tuple(_PLACES)
+
+
+def model_classes(name: str) -> tuple[type[Any], type[Model]]:
+    """(config class, model class) of a name.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if name not in _PLACES:
+        near = get_close_matches(name, NAMES, n=1, cutoff=0)
+        raise InputError(f"there is no model {name!r}; did you mean {near[0]!r}? Known: {', '.join(NAMES)}")
+    module, config, model = _PLACES[name]
+    place = import_module(module)
+    return getattr(place, config), getattr(place, model)
