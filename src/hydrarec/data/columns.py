@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 
 from hydrarec.errors import InputError
 
@@ -90,9 +89,7 @@ def _given(role: str, name: str, available: Sequence[str], place: str) -> str:
     same = [column for column in available if column.lower() == name.lower()]
     if len(same) == 1:
         return same[0]
-    nearest = get_close_matches(name, available, n=1)
-    hint = f"did you mean {nearest[0]}? " if nearest else ""
-    raise InputError(f"{place} has no column {name!r} (--{role}); {hint}{_existing(available)}")
+    raise InputError(f"{place} has no column {name!r} (--{role}). {_existing(available)}")
 
 
 def _guess(role: str, available: Sequence[str]) -> list[str]:

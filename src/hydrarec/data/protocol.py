@@ -97,5 +97,5 @@ class Protocol:
             what = f"time, {where}, target {self.target}"
         else:
             what = f"{self.split}, target last"
-        ranked = "all items" if self.candidates == "all" else "items of the training part"
-        return f"{what}; ranks {ranked}{' but those seen' if self.exclude_seen else ''}"
+        which = ("unseen " if self.exclude_seen else "") + ("training " if self.candidates == "train" else "")
+        return f"{what}; ranks all {which}items"

@@ -1,0 +1,135 @@
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hydrarec.data.prepare import prepare
+from hydrarec.data.protocol import Protocol
+from hydrarec.data.split import split
+from hydrarec.data.store import Dataset
+from hydrarec.errors import HydrarecError, InputError
+
+ML1M = Path(__file__).parents[3] / "shared" / "datasets" / "ml-1m"
+FRAME = pd.DataFrame({"user": list("bbaac"), "item": [3, 5, 3, 3, 9], "time": [7, 7, 1, 1, 4]})
+
+
+def test_the_whole_by_hand(tmp_path):
+    lines = []
+    dataset = prepare(FRAME, tmp_path / "set", log=lines.append)
+    assert dataset.items.tolist() == [0, 0, 0, 1, 2]  # the repeated event is kept
+    assert dataset.times.tolist() == [1, 1, 7, 7, 4]
+    assert dataset.offsets.tolist() == [0, 2, 4, 5]
+    assert dataset.item_table.to_pydict() == {"item": [3, 5, 9], "events": [3, 1, 1]}
+    assert dataset.user_table.to_pydict() == {"user": ["a", "b", "c"], "events": [2, 2, 1]}
+    assert dataset.protocol == Protocol.named("time")
+    assert dataset.statistics["history_length"] == {"median": 2.0, "mean": 5 / 3, "max": 2}
+    assert dataset.statistics["tied_times"] == 2 / 5
+    assert (dataset.statistics["first_time"], dataset.statistics["last_time"]) == (1, 7)
+    assert dataset.statistics["density"] == 5 / 9
+    assert lines[0] == "columns: user = user, item = item, time = time"
+    assert lines[-1] == "3 users, 3 items, 5 events"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert not (tmp_path / "set" / "spill").exists()
+    json.loads((tmp_path / "set" / "dataset.json").read_text())
+    dataset.verify()
+
+
+def test_in_memory_and_on_disk_are_the_same(tmp_path):
+    inside, outside = prepare(FRAME), prepare(FRAME, tmp_path / "set")
+    assert inside.path is None
+    assert not isinstance(inside.items, np.memmap)
+    assert inside.fingerprint == outside.fingerprint
+    assert inside.save(tmp_path / "again").fingerprint == inside.fingerprint
+
+
+def test_a_user_with_one_event_is_kept_and_not_asked():
+    dataset = prepare(FRAME, protocol="hstu")
+    assert dataset.user_table["user"].to_pylist()[2] == "c"
+    assert split(dataset).test.tolist() == [1, 3]
+
+
+def test_a_catalog_of_one_item():
+    with pytest.raises(InputError, match="single item, 3"):
+        prepare(FRAME[FRAME["item"] == 3])
+
+
+def test_an_existing_data_set_stays_without_overwrite(tmp_path):
+    prepare(FRAME, tmp_path / "set")
+    with pytest.raises(InputError, match="exists already"):
+        prepare(FRAME, tmp_path / "set")
+    assert prepare(FRAME[1:], tmp_path / "set", overwrite=True).n_events == 4
+
+
+def test_bad_memory():
+    with pytest.raises(InputError, match="4GB"):
+        prepare(FRAME, memory="much")
+
+
+def test_item_text():
+    items = pd.DataFrame({"movie_id": ["3", "9", "11"], "name": ["Three", None, "Eleven"], "events": ["x", "y", "z"]})
+    lines = []
+    dataset = prepare(FRAME, items=items, log=lines.append)
+    assert dataset.item_table.to_pydict() == {
+        "item": [3, 5, 9],
+        "events": [3, 1, 1],
+        "title": ["Three", None, None],
+        "events_": ["x", None, "y"],
+    }
+    assert "2 of 3 items, 1 rows without events" in lines[-2]
+    assert dataset.fingerprint == prepare(FRAME).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ({"item": [3, 3], "title": ["a", "b"]}, "item 3 more than once"),
+        ({"item": [3, None], "title": ["a", "b"]}, "row 2 after the header: item is empty"),
+        ({"name": ["a"], "title": ["a"]}, "--item COLUMN"),
+    ],
+)
+def test_bad_item_text(items, message):
+    with pytest.raises(InputError, match=message):
+        prepare(FRAME, items=pd.DataFrame(items))
+
+
+@pytest.fixture
+def file_size_limit():
+    """A stand-in for a full disk: writing past the limit fails like it, with an OSError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("memory", ["1GB", "40MB"])  # fails in the arrays, fails in the spill
+def test_a_full_disk_leaves_the_old_data_set_and_nothing_else(tmp_path, file_size_limit, memory):
+    old = prepare(FRAME, tmp_path / "set").fingerprint
+    n = 400_000
+    large = pd.DataFrame({"user": np.arange(n) % 1000, "item": np.arange(n) % 777, "time": np.arange(n)[::-1]})
+    file_size_limit(200_000)
+    with pytest.raises(HydrarecError) as caught:
+        prepare(large, tmp_path / "set", overwrite=True, memory=memory, threads=1)
+    assert not isinstance(caught.value, InputError)
+    file_size_limit(resource.RLIM_INFINITY)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    dataset = Dataset.open(tmp_path / "set")
+    dataset.verify()
+    assert dataset.fingerprint == old
+
+
+@pytest.mark.skipif(not ML1M.exists(), reason="../shared/datasets/ml-1m is not there")
+def test_movielens_1m(tmp_path):
+    start = time.perf_counter()
+    dataset = prepare(ML1M / "interactions.parquet", tmp_path / "set", items=ML1M / "items.parquet", protocol="hstu")
+    assert time.perf_counter() - start < 10  # 1 second on an idle machine
+    assert (dataset.n_users, dataset.n_items, dataset.n_events) == (6040, 3706, 1_000_209)
+    assert len(split(dataset).test) == 6040
+    assert dataset.item_table["title"].null_count == 0
+    assert round(dataset.statistics["tied_times"], 2) == 0.53
