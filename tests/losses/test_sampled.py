@@ -90,9 +90,7 @@ def test_sampled_softmax_converges_to_the_full_softmax(sampler):
         # In-batch negatives are the targets of other events: here of a long stream.
         rows, log_expected = make_sampler(config, skewed(), seeded(7)).sample(stream)
         correction = log_expected if log_q else torch.full_like(log_expected, negatives / V).log()
-        got = value_and_gradients(
-            lambda h, c: sampled_softmax(h, c, targets, rows, correction), hidden, catalog
-        )
+        got = value_and_gradients(lambda h, c: sampled_softmax(h, c, targets, rows, correction), hidden, catalog)
         return distance(got, expected)
 
     errors = [error(n) for n in (100, 3000, 100_000)]

@@ -41,9 +41,7 @@ def ours(hidden, catalog, targets, scale, **chunks):
     seed=st.integers(0, 999),
 )
 @settings(deadline=None, max_examples=60)
-def test_value_and_gradients_are_those_of_cross_entropy(
-    events, items, width, scale, chunk_events, chunk_items, seed
-):
+def test_value_and_gradients_are_those_of_cross_entropy(events, items, width, scale, chunk_events, chunk_items, seed):
     given_problem = problem(events, items, width, seed)
     got = ours(*given_problem, scale, chunk_events=chunk_events, chunk_items=chunk_items)
     for mine, theirs in zip(got, reference(*given_problem, scale), strict=True):
@@ -61,12 +59,8 @@ def test_gradcheck():
 @pytest.mark.parametrize("chunk_items", [4096, 100])
 def test_float32_at_a_real_size_and_extreme_logits(chunk_items):
     hidden, catalog, targets = problem(700, 1000, 16, dtype=torch.float32)
-    expected = reference(
-        hidden.double(), catalog.double(), targets, 20.0
-    )  # logits to about 400: exp overflows
-    for mine, theirs in zip(
-        ours(hidden, catalog, targets, 20.0, chunk_items=chunk_items), expected, strict=True
-    ):
+    expected = reference(hidden.double(), catalog.double(), targets, 20.0)  # logits to about 400: exp overflows
+    for mine, theirs in zip(ours(hidden, catalog, targets, 20.0, chunk_items=chunk_items), expected, strict=True):
         torch.testing.assert_close(mine.double(), theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -98,9 +92,7 @@ def test_sampled_losses_hold_one_chunk_too(sampled):
     hidden, catalog, targets = problem(300, 400, 2, dtype=torch.float32)
     negatives = torch.arange(100)
     with Largest() as largest:
-        loss = sampled(
-            hidden.requires_grad_(), catalog, targets, negatives, torch.zeros(100), chunk_events=32
-        )
+        loss = sampled(hidden.requires_grad_(), catalog, targets, negatives, torch.zeros(100), chunk_events=32)
         loss.backward()
     assert largest.elements == 32 * 100
 

@@ -46,9 +46,7 @@ class LossConfig:
                 raise InputError(f"loss.{name} is {getattr(self, name)}; it must lie between 0 and 1")
 
 
-def make_sampler(
-    config: LossConfig, counts: Tensor, generator: torch.Generator | None = None
-) -> Sampler | None:
+def make_sampler(config: LossConfig, counts: Tensor, generator: torch.Generator | None = None) -> Sampler | None:
     """The sampler of ``config``, None for the full softmax. ``counts`` (V,): training events of each item."""
     if config.kind == "softmax":
         return None
@@ -80,6 +78,4 @@ def loss(
     correction = log_expected if config.log_q else None
     if config.kind == "sampled":
         return sampled_softmax(hidden, catalog, targets, negatives, correction, scale, config.chunk_events)
-    return gbce(
-        hidden, catalog, targets, negatives, correction, scale, config.calibration, config.chunk_events
-    )
+    return gbce(hidden, catalog, targets, negatives, correction, scale, config.calibration, config.chunk_events)

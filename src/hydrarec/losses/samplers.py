@@ -64,12 +64,8 @@ class Popularity(Sampler):
     def sample(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         # By the inverse of the distribution function: torch.multinomial ends at 2 ** 24 items.
         cumulative = self.cumulative.to(targets.device)
-        draws = torch.rand(
-            self.negatives, generator=self.generator, dtype=torch.float64, device=targets.device
-        )
-        rows = torch.searchsorted(cumulative, draws * cumulative[-1], right=True).clamp_(
-            max=len(cumulative) - 1
-        )
+        draws = torch.rand(self.negatives, generator=self.generator, dtype=torch.float64, device=targets.device)
+        rows = torch.searchsorted(cumulative, draws * cumulative[-1], right=True).clamp_(max=len(cumulative) - 1)
         return rows, _log_expected(self.probability.to(targets.device)[rows])
 
 
