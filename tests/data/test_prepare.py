@@ -83,12 +83,17 @@ def test_item_text():
     assert dataset.fingerprint == prepare(FRAME).fingerprint
 
 
+def test_item_text_joins_by_the_name_of_the_events_if_it_can():
+    items = pd.DataFrame({"item": [3], "asin": ["B3"], "title": ["Three"]})
+    assert prepare(FRAME, items=items).item_table["asin"].to_pylist() == ["B3", None, None]
+
+
 @pytest.mark.parametrize(
     ("items", "message"),
     [
         ({"item": [3, 3], "title": ["a", "b"]}, "item 3 more than once"),
         ({"item": [3, None], "title": ["a", "b"]}, "row 2 after the header: item is empty"),
-        ({"name": ["a"], "title": ["a"]}, "--item COLUMN"),
+        ({"name": ["a"], "title": ["a"]}, r"which column .* is the item"),
     ],
 )
 def test_bad_item_text(items, message):

@@ -52,11 +52,10 @@ def choose_columns(
     Raises:
         InputError: a given column does not exist; user, item or time is missing or ambiguous.
     """
-    time_column = None if time is False else choose("time", None if time is True else time, available, place)
     return Columns(
         user=choose("user", user, available, place),
         item=choose("item", item, available, place),
-        time=time_column,
+        time=None if time is False else choose("time", None if time is True else time, available, place),
         rating=_choose_optional("rating", rating, available, place),
         domain=_choose_optional("domain", domain, available, place),
     )

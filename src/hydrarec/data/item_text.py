@@ -19,7 +19,7 @@ def join_text(
     items: pa.Table,
     source: Any,
     *,
-    item: str | None = None,
+    item: str,
     log: Callable[[str], None],
 ) -> pa.Table:
     """Add the text columns of ``source`` to the item table; null where an item has none.
@@ -29,13 +29,13 @@ def join_text(
     Args:
         items: columns ``item`` and ``events``, I rows.
         source: a table with the item id column and any others, read as ``open_source`` does.
-        item: its id column; None: guess.
+        item: the item column of the events, which is the id column if ``source`` has it too; else it is guessed.
 
     Raises:
         InputError: the source cannot be read, an id is missing or occurs twice.
     """
     opened = open_source(connection, source, view="item_source")
-    id_name = choose("item", item, opened.columns, opened.name)
+    id_name = item if item in opened.columns else choose("item", None, opened.columns, opened.name)
     others = [name for name in opened.columns if name != id_name]
     named = _names(others)
     kind = "BIGINT" if pa.types.is_integer(items.schema.field("item").type) else "VARCHAR"

@@ -87,7 +87,7 @@ def prepare(
             columns, facts = _read(connection, source, names, say)
             item_table, user_table = _filter(connection, min_user, min_item, facts, say)
             if items is not None:
-                item_table = join_text(connection, item_table, items, log=say)
+                item_table = join_text(connection, item_table, items, item=columns.item, log=say)
             _write_events(connection, folder, user_table, columns, facts.pop("per_second"))
         _finish(folder, item_table, user_table, columns, protocol, facts, say)
 
