@@ -1,6 +1,7 @@
 """Times in any usual form, as whole seconds since 1970 and a finer key to sort by."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from hydrarec.data.values import Raw
 from hydrarec.errors import InputError
@@ -87,3 +88,20 @@ def _detect_number(raw: Raw, expression: str, prefix: str) -> Times:
     bad = f"abs({expression}) >= {10**8} AND abs({expression}) < {smaller_unit:.0f}"
     raw.refuse("time", bad, f"is not in {unit}, as the largest is", "bring all times to one unit")
     return Times(expression=expression, per_second=per_second, unit=f"{prefix}{unit}")
+
+
+def instant(text: str) -> int:
+    """Seconds since 1970 of one time in words: a number of seconds, or an ISO date (UTC where no zone is given).
+
+    Raises:
+        InputError: it is neither.
+    """
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{text!r} is no time; give seconds since 1970 or a date such as 2024-05-31") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

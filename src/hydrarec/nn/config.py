@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from hydrarec.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
@@ -56,12 +58,12 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         if min(self.d_model, self.n_layers, self.n_heads, self.expand, self.d_state, self.d_conv, self.period) < 1:
-            raise ValueError("sizes of the encoder must be at least 1")
+            raise InputError("sizes of the encoder must be at least 1")
         if self.d_head is None and self.d_model % self.n_heads:
-            raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}, or d_head must be given")
+            raise InputError(f"n_heads={self.n_heads} must divide d_model={self.d_model}, or d_head must be given")
         if self.rope != "none" and self.latent % 2:
-            raise ValueError(f"RoPE needs an even latent width, not {self.latent}")
+            raise InputError(f"RoPE needs an even latent width, not {self.latent}")
         if self.mamba == 2 and self.inner % self.n_decays:
-            raise ValueError(f"n_decays={self.n_decays} must divide the inner width {self.inner}")
+            raise InputError(f"n_decays={self.n_decays} must divide the inner width {self.inner}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), not {self.dropout}")
+            raise InputError(f"dropout must lie in [0, 1), not {self.dropout}")

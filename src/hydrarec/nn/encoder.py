@@ -29,7 +29,8 @@ class HydraEncoder(nn.Module):
     def initial_state(self, n_users: int) -> EncoderState:
         """The state before the first event."""
         states = [cast(HydraLayer, layer).heads.initial_state(n_users) for layer in self.layers]
-        return _stack(states, torch.zeros(n_users, dtype=torch.int64, device=states[0].ssm.device))
+        hidden = states[0].ssm.new_zeros(n_users, self.config.d_model)
+        return _stack(states, torch.zeros_like(hidden[:, 0], dtype=torch.int64), hidden)
 
     def forward(self, x: Tensor, batch: Batch, state: EncoderState | None = None) -> tuple[Tensor, EncoderState]:
         """Encode the histories of ``batch``.
@@ -50,12 +51,16 @@ class HydraEncoder(nn.Module):
             before = None if state is None else HeadState(state.conv[:, i], state.ssm[:, i])
             h, after = layer(h, positions, batch.offsets, before)
             states.append(after)
-        return h, _stack(states, start + batch.lengths)
+        hidden = h[batch.last.clamp(min=0)] if len(h) else h.new_zeros(batch.n_users, h.shape[1])
+        kept = torch.zeros_like(hidden) if state is None else state.hidden
+        hidden = torch.where((batch.lengths > 0).unsqueeze(1), hidden, kept)
+        return h, _stack(states, start + batch.lengths, hidden)
 
 
-def _stack(states: list[HeadState], position: Tensor) -> EncoderState:
+def _stack(states: list[HeadState], position: Tensor, hidden: Tensor) -> EncoderState:
     return EncoderState(
         position=position,
+        hidden=hidden,
         conv=torch.stack([state.conv for state in states], dim=1),
         ssm=torch.stack([state.ssm for state in states], dim=1),
     )

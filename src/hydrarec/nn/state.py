@@ -21,11 +21,13 @@ class EncoderState:
         position: (U,) int64, events seen so far.
         conv: (U, M, K-1, G, F) last inputs of the convolutions.
         ssm: (U, M, G, E, N) states of the scans.
+        hidden: (U, d) hidden state after the last event, zeros before the first: what a request is answered from.
     """
 
     position: Tensor
     conv: Tensor
     ssm: Tensor
+    hidden: Tensor
 
     def __len__(self) -> int:
         return self.position.numel()

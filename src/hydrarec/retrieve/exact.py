@@ -1,5 +1,7 @@
 """The k best items by scoring every one."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -29,19 +31,39 @@ def top_k(
     """
     if k < 1:
         raise InputError(f"k is {k}; at least 1 item must be asked for")
-    device = batch.items.device
-    allowed = None if candidates is None else _mask(candidates.to(device), model.n_items)
-    users = torch.repeat_interleave(torch.arange(batch.n_users, device=device), batch.lengths)  # (T,)
-    rows = torch.full((batch.n_users, k), -1, device=device)
-    best = torch.full((batch.n_users, k), -torch.inf, device=device)
-    for first, chunk in model.score(batch):
+    users = torch.repeat_interleave(torch.arange(batch.n_users, device=batch.items.device), batch.lengths)  # (T,)
+    seen = (users, batch.items) if exclude_seen else None
+    return top_k_of(model.score(batch), batch.n_users, k, n_items=model.n_items, seen=seen, candidates=candidates)
+
+
+@torch.no_grad()
+def top_k_of(
+    chunks: Iterable[tuple[int, Tensor]],
+    n_users: int,
+    k: int,
+    *,
+    n_items: int,
+    seen: tuple[Tensor, Tensor] | None = None,
+    candidates: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As ``top_k``, of the scores that ``chunks`` yields: (first row, scores (B, n)).
+
+    Args:
+        seen: (users (S,), rows (S,)) pairs to leave out.
+    """
+    rows, best, allowed = torch.empty(0), torch.empty(0), None
+    for first, chunk in chunks:
+        if first == 0:
+            rows = torch.full((n_users, k), -1, device=chunk.device)
+            best = torch.full((n_users, k), -torch.inf, device=chunk.device)
+            allowed = None if candidates is None else _mask(candidates.to(chunk.device), n_items)
         scores = chunk.float().nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)  # a copy
         end = first + scores.shape[1]
         if allowed is not None:
             scores.masked_fill_(~allowed[first:end], -torch.inf)
-        if exclude_seen:
-            here = (batch.items >= first) & (batch.items < end)
-            scores[users[here], batch.items[here] - first] = -torch.inf
+        if seen is not None:
+            here = (seen[1] >= first) & (seen[1] < end)
+            scores[seen[0][here], seen[1][here] - first] = -torch.inf
         columns = _best_columns(scores, min(k, scores.shape[1]))
         # Rows found before are lower than those of this chunk: a stable sort keeps them first among equals.
         rows = torch.cat([rows, columns + first], 1)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from hydrarec.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -44,10 +46,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_events < 1 or self.validate_every < 1:
-            raise ValueError("epochs, batch_events and validate_every must be at least 1")
+            raise InputError("epochs, batch_events and validate_every must be at least 1")
         if self.max_len < 0 or self.patience < 0 or self.clip < 0:
-            raise ValueError("max_len, patience and clip must not be negative")
+            raise InputError("max_len, patience and clip must not be negative")
         if not self.lr > 0:
-            raise ValueError(f"lr must be positive, not {self.lr}")
+            raise InputError(f"lr must be positive, not {self.lr}")
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is a share of training in [0, 1), not {self.warmup}")
+            raise InputError(f"warmup is a share of training in [0, 1), not {self.warmup}")

@@ -1,0 +1,7 @@
+"""``python -m hydrarec``."""
+
+import sys
+
+from hydrarec.cli import main
+
+sys.exit(main())

@@ -1,0 +1,46 @@
+"""``hydrarec evaluate``."""
+
+from pathlib import Path
+from typing import Literal
+
+from hydrarec.cli.options import Json
+
+
+def evaluate(
+    run: Path,
+    *,
+    split: Literal["valid", "test"] = "test",
+    dataset: Path | None = None,
+    device: str = "cpu",
+    json: Json = False,
+) -> None:
+    """Measure a trained run again, with intervals and by group.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    split
+        Which targets to ask for.
+    dataset
+        Where the data set lies now, if it moved.
+    device
+        cpu, cuda, ...
+    """
+    from hydrarec.cli.output import print_json, print_metrics
+    from hydrarec.progress import reporter, table
+    from hydrarec.recommender import Recommender
+
+    recommender = Recommender.load(run, dataset=dataset, device=device)
+    measured = recommender.evaluate(split, progress=reporter(json)).to_dict()
+    protocol = recommender.run.protocol
+    if json:
+        print_json({"run": str(run), "protocol": protocol.split, "split": split, **measured})
+        return
+    print_metrics(protocol, split, measured["users"], measured)
+    shown = ("HR@10", "NDCG@10")
+    rows = [
+        [name, f"{int(group['queries']):,}", *(f"{group[metric]:.4f}" for metric in shown)]
+        for name, group in measured["groups"].items()
+    ]
+    table("by group", ["group", "targets", *shown], rows)

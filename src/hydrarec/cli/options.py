@@ -1,0 +1,69 @@
+"""Options that several commands share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object, nothing else.")]
+Out = Annotated[Path, Parameter(help="Folder to write.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """How to read the events."""
+
+    user: str | None = None
+    "Column of the user; guessed from usual names."
+    item: str | None = None
+    "Column of the item; guessed from usual names."
+    time: str | None = None
+    "Column of the time; guessed from usual names."
+    no_time: Annotated[bool, Parameter(negative="")] = False
+    "The events have no time; the order of the rows is the order of the events."
+    rating: str | None = None
+    "Column of a rating to keep."
+    domain: str | None = None
+    "Column of a domain to keep."
+    items: Path | None = None
+    "File with an item id and text about it, such as a title."
+    min_user: int = 1
+    "Drop users with fewer events, again and again with --min-item."
+    min_item: int = 1
+    "Drop items with fewer events."
+    memory: str | None = None
+    "Memory that reading may take, such as 4GB."
+
+    def given(self) -> dict[str, Any]:
+        """Those that differ from their defaults, as keywords of ``prepare``."""
+        plain = Columns()
+        given = {key: value for key, value in vars(self).items() if value != getattr(plain, key)}
+        if given.pop("no_time", False):
+            given["time"] = False
+        return given
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ProtocolChoice:
+    """How to split and measure."""
+
+    protocol: Literal["time", "loo", "hstu"] | None = None
+    "time: a global boundary, the honest default; loo: the last event tests; hstu: as loo, without validation."
+    target: Literal["last", "next", "every"] | None = None
+    "time: which events after the boundary are asked for."
+    quantile: float | None = None
+    "time: the boundary as a quantile of all times."
+    boundary: str | None = None
+    "time: the boundary as a date or in seconds since 1970."
+
+    def fields(self) -> dict[str, Any]:
+        """Fields of the protocol that were given."""
+        from hydrarec.data.times import instant
+
+        named = {"target": self.target, "quantile": self.quantile}
+        if self.boundary is not None:
+            named["boundary"] = instant(self.boundary)
+        return {key: value for key, value in named.items() if value is not None}

@@ -1,0 +1,114 @@
+"""``hydrarec recommend``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from hydrarec.cli.options import Json
+
+
+def recommend(
+    run: Path,
+    *,
+    user: str | None = None,
+    history: str | None = None,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    out: Path | None = None,
+    k: Annotated[int, Parameter(name=["--k", "-k"])] = 10,
+    at: str | None = None,
+    exclude_seen: Annotated[bool, Parameter(negative="")] = False,
+    strict: Annotated[bool, Parameter(negative="")] = False,
+    dataset: Path | None = None,
+    device: str = "cpu",
+    json: Json = False,
+) -> None:
+    """Recommend the next items for a user, for a history, or for everybody.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    user
+        Id of a user in the data set.
+    history
+        Item ids, oldest first, with commas between them.
+    all_
+        Every user of the data set, into --out.
+    out
+        Parquet file for --all.
+    k
+        How many items.
+    at
+        Request time (a date, or seconds since 1970): later events of the user are not looked at.
+    exclude_seen
+        Leave out items of the history.
+    strict
+        Unknown item ids are an error instead of a warning.
+    dataset
+        Where the data set lies now, if it moved.
+    device
+        cpu, cuda, ...
+    """
+    from hydrarec.cli.output import print_json, seconds
+    from hydrarec.data.times import instant
+    from hydrarec.errors import InputError
+    from hydrarec.progress import reporter
+    from hydrarec.recommender import Recommender
+
+    if sum([user is not None, history is not None, all_]) != 1:
+        raise InputError("give exactly one of --user, --history and --all")
+    if all_ != (out is not None):
+        raise InputError("--all writes a Parquet file: give both --all and --out FILE.parquet")
+    recommender = Recommender.load(run, dataset=dataset, device=device)
+    how: dict[str, Any] = {
+        "k": k,
+        "at": None if at is None else instant(at),
+        "exclude_seen": exclude_seen,
+        "strict": strict,
+        "progress": reporter(json),
+    }
+    if out is not None:
+        took, rows = _everybody(recommender, out, how)
+        if json:
+            print_json({"out": str(out), "rows": rows, "seconds": round(took, 3)})
+        else:
+            print(f"{out}: {rows:,} recommendations, {seconds(took)} after loading")
+        return
+    asked: dict[str, Any] = {"users": [user]} if user is not None else {"histories": [_ids(str(history))]}
+    found = recommender.recommend(**asked, **how).select(["item", "score"]).to_pylist()
+    if json:
+        print_json({"recommendations": found})
+    else:
+        _show(recommender, found)
+
+
+def _ids(history: str) -> list[str]:
+    return [item.strip() for item in history.split(",") if item.strip()]
+
+
+def _everybody(recommender: Any, out: Path, how: dict[str, Any]) -> tuple[float, int]:
+    import time
+
+    import pyarrow.parquet as pq
+
+    from hydrarec.files import whole_file
+
+    _ = recommender.dataset
+    began = time.monotonic()
+    answer = recommender.recommend(users="all", **how)
+    with whole_file(out) as temporary:
+        pq.write_table(answer, temporary)
+    return time.monotonic() - began, answer.num_rows
+
+
+def _show(recommender: Any, found: list[dict[str, Any]]) -> None:
+    from hydrarec.progress import table
+
+    titles = recommender.titles([row["item"] for row in found])
+    rows = [[str(place + 1), str(row["item"]), f"{row['score']:.3f}"] for place, row in enumerate(found)]
+    columns = ["rank", "item", "score"]
+    if any(titles):
+        rows = [[*row, title] for row, title in zip(rows, titles, strict=True)]
+        columns.append("title")
+    table("recommendations", columns, rows)

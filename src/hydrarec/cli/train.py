@@ -1,0 +1,81 @@
+"""``hydrarec train``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from hydrarec.cli.options import Columns, Json, Out, ProtocolChoice
+
+_COLUMNS, _PROTOCOL = Columns(), ProtocolChoice()
+
+
+def train(
+    source: str,
+    *,
+    out: Out,
+    model: str | None = None,
+    recipe: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    seed: int | None = None,
+    resume: Literal["auto", "never"] = "auto",
+    device: str = "cpu",
+    columns: Columns = _COLUMNS,
+    protocol: ProtocolChoice = _PROTOCOL,
+    json: Json = False,
+) -> None:
+    """Train a model on events or on a prepared data set, and measure it.
+
+    Parameters
+    ----------
+    source
+        A file of events, or the folder that `prepare` made.
+    model
+        hydra, popularity, recent, markov or itemknn.
+    recipe
+        TOML file of settings.
+    set_
+        One setting, such as train.lr=1e-3; may be given many times.
+    seed
+        Governs everything that is random.
+    resume
+        auto: go on with an unfinished run of the same settings; never: begin again.
+    device
+        cpu, cuda, ...
+    """
+    from hydrarec.cli.output import print_json, print_metrics, seconds
+    from hydrarec.data.split import leakage_warning
+    from hydrarec.progress import reporter, say
+    from hydrarec.recommender import obtain
+    from hydrarec.train.settings import choose_protocol, resolve
+    from hydrarec.train.train import train as run_training
+
+    settings, recipe_protocol = resolve(model=model, recipe=recipe, overrides=set_ or [], seed=seed)
+    dataset = obtain(source, out, say, **columns.given())
+    chosen = choose_protocol(dataset.protocol, protocol.protocol, {**recipe_protocol, **protocol.fields()})
+    if (warning := leakage_warning(chosen)) is not None:
+        say(f"warning: {warning}")
+    if resume == "auto" and (out / "metrics.json").exists():
+        say(f"{out} is finished already; these are its results")
+    run = run_training(dataset, out, settings, chosen, resume=resume, progress=reporter(json), device=device)
+    results = run.metrics
+    if json:
+        keys = ("parameters", "seconds", "peak_memory_bytes", "epochs", "fingerprint", "seed", "machine")
+        print_json(
+            {
+                "run": str(out),
+                "protocol": chosen.split,
+                "metrics": results["test"]["metrics"],
+                **{key: results[key] for key in keys},
+                "validation": results.get("validation"),
+            }
+        )
+        return
+    print_metrics(chosen, f"{settings.name}, test", results["test"]["users"], results["test"])
+    counts = results["parameters"]
+    print(
+        f"parameters: {counts['encoder']:,} encoder, {counts['items']:,} items; {results['epochs']} epochs in "
+        f"{seconds(results['seconds'])}; peak {results['peak_memory_bytes'] / 2**20:,.0f} MiB"
+    )
+    print(f"seed {results['seed']}, data {results['fingerprint'][:16]}, {results['machine']['processor']}")
+    print(f"next: hydrarec recommend {out} --user ID")

@@ -1,0 +1,319 @@
+"""The user's contract: fit, recommend, observe, save, load, with the caller's own ids in and out."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from hydrarec.data.batch import Batch, pack
+from hydrarec.data.prepare import prepare
+from hydrarec.data.protocol import Protocol, SplitName
+from hydrarec.data.split import split
+from hydrarec.data.store import Dataset
+from hydrarec.data.windows import fill
+from hydrarec.errors import InputError
+from hydrarec.evaluate.evaluate import Evaluation, evaluate
+from hydrarec.files import whole_folder
+from hydrarec.frames import histories_of, like
+from hydrarec.items.vocabulary import Vocabulary
+from hydrarec.models.contract import Model
+from hydrarec.models.hydra import Hydra
+from hydrarec.nn.state import EncoderState
+from hydrarec.progress import Progress, Silent, counter
+from hydrarec.retrieve.exact import top_k, top_k_of
+from hydrarec.train.run import Run, open_run
+from hydrarec.train.settings import choose_protocol, resolve
+from hydrarec.train.train import Resume, train
+
+_BATCH_EVENTS = 65_536
+_SCORE_BYTES = 256 * 2**20
+
+
+class Recommender:
+    """A trained model with its catalog.
+
+    ``Recommender.fit(events, out="run")`` trains one, ``Recommender.load("run")`` opens one. Histories and item ids
+    are the caller's own; answers are tables with the columns ``user``, ``rank``, ``item``, ``score``.
+    """
+
+    def __init__(self, run: Run, *, dataset: Path | None = None, device: str = "cpu") -> None:
+        self.run = run
+        self.item_table = run.items()
+        self.vocabulary = Vocabulary(self.item_table["item"].combine_chunks())
+        self.device = device
+        self.model: Model = run.model()
+        if isinstance(self.model, torch.nn.Module):
+            self.model.to(device)
+        self._dataset_path = dataset
+        self._dataset: Dataset | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        source: Any,
+        *,
+        out: str | Path,
+        model: str | None = None,
+        recipe: str | Path | None = None,
+        settings: Mapping[str, Any] | None = None,
+        protocol: SplitName | Protocol | None = None,
+        seed: int | None = None,
+        resume: Resume = "auto",
+        progress: Progress | None = None,
+        log: Callable[[str], None] | None = None,
+        device: str = "cpu",
+        **columns: Any,
+    ) -> Self:
+        """Train on a table of events and measure on the protocol's test split.
+
+        Args:
+            source: a data frame, a file of events, or the folder of a prepared data set (or a ``Dataset``).
+            out: the run folder to write.
+            model: a name in the registry; ``hydra`` unless the recipe says otherwise.
+            recipe: TOML file of settings.
+            settings: single settings, for example ``{"train.epochs": 10}``.
+            protocol: how to split and measure; None takes the data set's own (``time`` for a new one).
+            resume: go on with an unfinished run (``auto``) or begin again (``never``).
+            **columns: ``user``, ``item``, ``time``, ``items``, ``min_user`` ...: see ``hydrarec.prepare``.
+
+        Raises:
+            InputError: bad input, or ``out`` holds another run.
+        """
+        overrides = [f"{key}={value}" for key, value in (settings or {}).items()]
+        chosen, fields = resolve(model=model, recipe=_path(recipe), overrides=overrides, seed=seed)
+        out = Path(out)
+        given = protocol.to_dict() if isinstance(protocol, Protocol) else {}
+        name = None if isinstance(protocol, Protocol) else protocol
+        dataset = obtain(source, out, log, **columns)
+        using = choose_protocol(dataset.protocol, name, {**fields, **given})
+        run = train(dataset, out, chosen, using, resume=resume, progress=progress or _silent(), device=device)
+        return cls(run, device=device)
+
+    @classmethod
+    def load(cls, path: str | Path, *, dataset: str | Path | None = None, device: str = "cpu") -> Self:
+        """Open a run folder. ``dataset`` says where its data set lies now, if it moved."""
+        return cls(open_run(Path(path)), dataset=_path(dataset), device=device)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Copy the run to another folder (checkpoints stay behind)."""
+        with whole_folder(Path(path), overwrite=overwrite) as temporary:
+            shutil.copytree(
+                self.run.path, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoints", ".*")
+            )
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set of the run, which knows the users' histories."""
+        if self._dataset is None:
+            self._dataset = self.run.open_dataset(self._dataset_path)
+        return self._dataset
+
+    def evaluate(self, part: str = "test", *, progress: Progress | None = None) -> Evaluation:
+        """Measure again on a part of the split, ``valid`` or ``test``."""
+        parts = split(self.dataset, self.run.protocol)
+        positions = getattr(parts, part)
+        if not len(positions):
+            raise InputError(f"protocol {self.run.protocol.split} has no {part} split; use --split test")
+        with (progress or _silent()).task(part, total=len(positions), unit="targets") as task:
+            return evaluate(
+                self.model,
+                self.dataset,
+                positions,
+                protocol=self.run.protocol,
+                train_ends=parts.train_ends,
+                max_len=self.run.settings.train.max_len,
+                progress=counter(task),
+                seed=self.run.settings.train.seed,
+                device=self.device,
+            )
+
+    def recommend(
+        self,
+        histories: Any = None,
+        *,
+        users: Sequence[Any] | None = None,
+        states: EncoderState | None = None,
+        k: int = 10,
+        at: int | None = None,
+        exclude_seen: bool = False,
+        candidates: Sequence[Any] | None = None,
+        strict: bool = False,
+        progress: Progress | None = None,
+    ) -> Any:
+        """The k items most likely to come next, for each history, known user, or state.
+
+        Args:
+            histories: lists of item ids (oldest first), or a frame with columns ``user``, ``item`` and, unless it is
+                sorted already, ``time``. The users need not be known.
+            users: ids of users in the data set, instead of histories; ``"all"`` takes every one.
+            states: what ``observe`` gave, instead of histories.
+            at: request time, seconds since 1970: events of ``users`` at or after it are not looked at.
+            exclude_seen: leave out items of the history.
+            candidates: rank only these item ids.
+            strict: unknown item ids are an error; otherwise they are named in a warning and skipped.
+
+        Returns:
+            A table ``user``, ``rank`` (from 1), ``item``, ``score``, best first: an Arrow table, or a frame of the
+            kind that ``histories`` was. Users of plain lists are numbered from 0. Fewer than k rows come back only if
+            there are fewer than k candidates.
+
+        Raises:
+            InputError: none or several of histories, users and states; nothing known in a history.
+        """
+        if sum(given is not None for given in (histories, users, states)) != 1:
+            raise InputError("give exactly one of histories, users and states")
+        if k < 1:
+            raise InputError(f"k is {k}; it must be at least 1")
+        allowed = None if candidates is None else self._rows(candidates, strict)
+        if states is not None:
+            if exclude_seen:
+                raise InputError("a state does not list the items seen; pass histories to exclude them")
+            rows, scores = self._from_states(states, k, allowed)
+            return self._table(pa.array(np.arange(len(rows))), rows, scores)
+        if users is not None:
+            names, packed = self._known(users, at)
+        else:
+            names, lists = histories_of(histories)
+            packed = [self._rows(history, strict) for history in lists]
+        for name, history in zip(names.to_pylist(), packed, strict=True):
+            if not len(history):
+                raise InputError(f"user {name!r} has no event with an item that the model knows")
+        rows, scores = self._top_k(packed, k, exclude_seen, allowed, progress or _silent())
+        table = self._table(names, rows, scores)
+        return table if users is not None else like(histories, table)
+
+    def titles(self, items: Sequence[Any]) -> list[str]:
+        """Titles of items, empty where there is none."""
+        if "title" not in self.item_table.column_names:
+            return [""] * len(items)
+        rows = self.vocabulary.rows(items)
+        return [title or "" for title in self.item_table["title"].take(pa.array(rows)).to_pylist()]
+
+    def initial_state(self, n_users: int = 1) -> EncoderState:
+        """State of users without any event."""
+        return self._recurrent().initial_state(n_users)
+
+    @torch.inference_mode()
+    def observe(self, state: EncoderState, events: Sequence[Sequence[Any]], *, strict: bool = False) -> EncoderState:
+        """Append events, a list of item ids for each user of ``state``; the cost does not depend on the past."""
+        if len(events) != len(state):
+            raise InputError(f"{len(events)} lists of events for the states of {len(state)} users")
+        batch = pack([self._rows(history, strict) for history in events]).to(self.device)
+        return self._recurrent().resume(batch, state)[1]
+
+    def _recurrent(self) -> Hydra:
+        if not isinstance(self.model, Hydra):
+            raise InputError(f"model {self.run.settings.name} keeps no state; only hydra does")
+        return self.model
+
+    @torch.inference_mode()
+    def _from_states(self, states: EncoderState, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        if not bool((states.position > 0).all()):
+            raise InputError("a state without any event cannot be asked; observe an event first")
+        scores = self._recurrent().score_hidden(states.hidden)
+        rows, values = top_k_of(scores, len(states), k, n_items=self.model.n_items, candidates=_tensor(allowed))
+        return rows.cpu().numpy(), values.cpu().numpy()
+
+    @torch.inference_mode()
+    def _top_k(
+        self, packed: list[np.ndarray], k: int, exclude_seen: bool, allowed: np.ndarray | None, progress: Progress
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rows, scores = np.empty((len(packed), k), np.int64), np.empty((len(packed), k), np.float32)
+        candidates = _tensor(allowed)
+        with progress.task("recommend", total=len(packed), unit="users") as task:
+            for chosen, batch in self._batches(packed):
+                best, value = top_k(self.model, batch, k, exclude_seen=exclude_seen, candidates=candidates)
+                rows[chosen], scores[chosen] = best.cpu().numpy(), value.cpu().numpy()
+                task.advance(len(chosen))
+        return rows, scores
+
+    def _batches(self, packed: list[np.ndarray]) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Histories of similar length together, so that no batch is mostly waiting."""
+        longest = self.run.settings.train.max_len
+        packed = [history[-longest:] for history in packed] if longest else packed
+        lengths = np.array([len(history) for history in packed])
+        order = np.argsort(-lengths, kind="stable")
+        at_most = max(1, _SCORE_BYTES // (4 * len(self.vocabulary)))
+        for run in fill(lengths[order], _BATCH_EVENTS):
+            for first in range(run.start, run.stop, at_most):
+                chosen = order[first : min(first + at_most, run.stop)]
+                yield chosen, pack([packed[i] for i in chosen]).to(self.device)
+
+    def _known(self, users: Sequence[Any] | str, at: int | None) -> tuple[pa.Array, list[np.ndarray]]:
+        """Ids and whole histories of users in the data set."""
+        data = self.dataset
+        ids = data.user_table["user"].combine_chunks()
+        chosen = np.arange(len(ids)) if isinstance(users, str) else Vocabulary(ids).rows(users)
+        if (chosen < 0).any():
+            unknown = [user for user, row in zip(users, chosen, strict=True) if row < 0]
+            raise InputError(f"user {unknown[0]!r} is not in the data set; give the history itself instead")
+        histories = []
+        for user in chosen:
+            first, end = data.offsets[user], data.offsets[user + 1]
+            if at is not None:
+                end = first + np.searchsorted(data.times[first:end], at)
+            histories.append(np.asarray(data.items[first:end]))
+        return ids.take(pa.array(chosen)), histories
+
+    def _rows(self, ids: Any, strict: bool) -> np.ndarray:
+        rows = self.vocabulary.rows(ids)
+        if (rows < 0).any():
+            unknown = [str(item) for item, row in zip(ids, rows, strict=True) if row < 0]
+            named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+            if strict:
+                raise InputError(f"unknown item ids: {named}")
+            warnings.warn(f"unknown item ids skipped: {named}", stacklevel=3)
+        known: np.ndarray = rows[rows >= 0]
+        return known
+
+    def _table(self, names: pa.Array, rows: np.ndarray, scores: np.ndarray) -> pa.Table:
+        found = rows >= 0
+        user, place = np.nonzero(found)
+        return pa.table(
+            {
+                "user": names.take(pa.array(user)),
+                "rank": pa.array(place + 1),
+                "item": self.vocabulary.ids(rows[found]),
+                "score": pa.array(scores[found]),
+            }
+        )
+
+
+def obtain(source: Any, out: Path, log: Callable[[str], None] | None, **columns: Any) -> Dataset:
+    """The data set that ``source`` is, or one prepared from it at ``out/dataset``."""
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, str | Path) and (Path(source) / "dataset.json").exists():
+        if any(value is not None for value in columns.values()):
+            raise InputError(f"{source} is prepared already; its columns and filters cannot be changed here")
+        return Dataset.open(Path(source))
+    place = out / "dataset"
+    out.mkdir(parents=True, exist_ok=True)
+    given = {key: value for key, value in columns.items() if value is not None}
+    with tempfile.TemporaryDirectory(prefix=".dataset.", dir=out) as temporary:
+        fresh = prepare(source, Path(temporary) / "dataset", log=log, **given)
+        if (place / "dataset.json").exists():
+            old = Dataset.open(place)
+            if old.fingerprint == fresh.fingerprint:
+                return old
+            raise InputError(f"{place} was made from other data; choose another --out")
+        Path(temporary, "dataset").rename(place)
+    return Dataset.open(place)
+
+
+def _tensor(rows: np.ndarray | None) -> torch.Tensor | None:
+    return None if rows is None else torch.from_numpy(rows)
+
+
+def _silent() -> Progress:
+    return Silent()
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)

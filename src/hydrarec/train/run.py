@@ -1,0 +1,156 @@
+"""The run folder: everything that training made, readable on another machine without pickle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from hydrarec._version import __version__
+from hydrarec.data.protocol import Protocol
+from hydrarec.data.store import Dataset
+from hydrarec.errors import InputError
+from hydrarec.files import read_json, whole_file, write_json
+from hydrarec.models.contract import Model
+from hydrarec.models.registry import model_classes
+from hydrarec.train.settings import Settings
+
+FORMAT = "hydrarec-run"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run as its folder describes it.
+
+    Attributes:
+        dataset: what it was trained on: path, fingerprint, users, items, events.
+        metrics: the content of ``metrics.json``; empty while training is not finished.
+    """
+
+    path: Path
+    settings: Settings
+    protocol: Protocol
+    dataset: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.metrics)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def items(self) -> pa.Table:
+        """The catalog in row order: the caller's ids and text columns."""
+        remedy = "copy the whole run folder, or train again"
+        try:
+            return pq.read_table(self.path / "items.parquet")
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"{self.path / 'items.parquet'} cannot be read ({error}); {remedy}") from error
+
+    def model(self) -> Model:
+        """The trained model.
+
+        Raises:
+            InputError: training is not finished, or the weights are damaged.
+        """
+        if not self.finished:
+            raise InputError(f"the training of {self.path} is not finished; run `hydrarec train` with --resume auto")
+        file = self.path / "model.safetensors"
+        _, model = model_classes(self.settings.name)
+        try:
+            return model.from_tensors(self.settings.model, self.items().num_rows, load_file(file))
+        except (SafetensorError, OSError, RuntimeError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{file} is damaged ({reason}); copy the whole run folder, or train again") from error
+
+    def open_dataset(self, path: Path | None = None) -> Dataset:
+        """The data set it was trained on, from where it was then, or from ``path``.
+
+        Raises:
+            InputError: it is not there, or is another one.
+        """
+        place = path or _resolve(self.path, self.dataset["path"])
+        if place is None or not place.exists():
+            raise InputError(f"the data set of {self.path} is not at {place}; name it with --dataset")
+        dataset = Dataset.open(place)
+        if dataset.fingerprint != self.dataset["fingerprint"]:
+            raise InputError(f"{place} is not the data set that {self.path} was trained on; name that with --dataset")
+        return dataset
+
+
+def open_run(path: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        InputError: it is none, is damaged, or was made by a newer version.
+    """
+    path = Path(path)
+    if not (path / "config.json").exists():
+        raise InputError(f"{path} is not a run folder (no config.json); `hydrarec train SOURCE --out {path}` makes one")
+    remedy = "train again into another folder"
+    config = read_json(path / "config.json", remedy=remedy)
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise InputError(f"{path / 'config.json'} does not describe a run; {remedy}")
+    if config["version"] > VERSION:
+        made_by = config.get("hydrarec", "a newer version")
+        raise InputError(f"{path} was made by hydrarec {made_by}, this is {__version__}; upgrade hydrarec to read it")
+    metrics = path / "metrics.json"
+    return Run(
+        path=path,
+        settings=Settings.from_dict(config["settings"], str(path / "config.json")),
+        protocol=Protocol.from_dict(read_json(path / "protocol.json", remedy=remedy)),
+        dataset=config["dataset"],
+        metrics=read_json(metrics, remedy=remedy) if metrics.exists() else {},
+    )
+
+
+def begin_run(path: Path, settings: Settings, protocol: Protocol, dataset: Dataset) -> Run:
+    """Write what is known before training."""
+    path.mkdir(parents=True, exist_ok=True)
+    description = {
+        "path": _relative(path, dataset.path),
+        "fingerprint": dataset.fingerprint,
+        "users": dataset.n_users,
+        "items": dataset.n_items,
+        "events": dataset.n_events,
+    }
+    with whole_file(path / "items.parquet") as temporary:
+        pq.write_table(dataset.item_table, temporary)
+    write_json(path / "protocol.json", protocol.to_dict())
+    write_json(
+        path / "config.json",
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "hydrarec": __version__,
+            "settings": settings.to_dict(),
+            "dataset": description,
+        },
+    )
+    return open_run(path)
+
+
+def finish_run(run: Run, model: Model, metrics: dict[str, Any]) -> Run:
+    """Write the model, then the metrics, which mark the run as finished."""
+    with whole_file(run.path / "model.safetensors") as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in model.tensors().items()}, temporary)
+    write_json(run.path / "metrics.json", metrics)
+    return open_run(run.path)
+
+
+def _relative(run: Path, dataset: Path | None) -> str | None:
+    """Inside the run folder the path is relative, so that the folder can move."""
+    if dataset is None:
+        return None
+    dataset, run = dataset.resolve(), run.resolve()
+    return str(dataset.relative_to(run)) if dataset.is_relative_to(run) else str(dataset)
+
+
+def _resolve(run: Path, dataset: str | None) -> Path | None:
+    return None if dataset is None else run / dataset

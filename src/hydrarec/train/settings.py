@@ -1,0 +1,92 @@
+"""All settings of a run, resolved: defaults, then the recipe, then the command line."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from hydrarec.config import build, override, read_recipe
+from hydrarec.data.protocol import Protocol
+from hydrarec.errors import InputError
+from hydrarec.losses.config import LossConfig
+from hydrarec.models.registry import model_classes
+from hydrarec.train.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is stored in ``config.json``.
+
+    Attributes:
+        name: the model's name in the registry.
+        model: its configuration.
+        loss: of neural models.
+        train: of neural models; ``max_len`` and ``seed`` matter to all.
+    """
+
+    name: str
+    model: Any
+    loss: LossConfig
+    train: TrainConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "model": {"name": self.name, **asdict(self.model)},
+            "loss": asdict(self.loss),
+            "train": asdict(self.train),
+        }
+
+    @classmethod
+    def from_dict(cls, sections: dict[str, dict[str, Any]], where: str) -> Self:
+        """Build from sections ``model`` (with ``name``), ``loss``, ``train``; what is missing takes its default.
+
+        Raises:
+            InputError: an unknown section or key, or a value that does not fit.
+        """
+        unknown = set(sections) - {"model", "loss", "train"}
+        if unknown:
+            raise InputError(f"{where}: unknown section [{sorted(unknown)[0]}]; there are [model], [loss], [train]")
+        model = dict(sections.get("model", {}))
+        name = str(model.pop("name", "hydra"))
+        config_class, _ = model_classes(name)
+        return cls(
+            name=name,
+            model=build(config_class, model, "model"),
+            loss=build(LossConfig, sections.get("loss", {}), "loss"),
+            train=build(TrainConfig, sections.get("train", {}), "train"),
+        )
+
+
+def resolve(
+    *, model: str | None = None, recipe: Path | None = None, overrides: Sequence[str] = (), seed: int | None = None
+) -> tuple[Settings, dict[str, Any]]:
+    """Settings from a recipe file, ``section.key=value`` overrides, and what the command line names itself.
+
+    Returns:
+        The settings, and the recipe's ``[protocol]`` table.
+    """
+    sections: dict[str, dict[str, Any]] = {"model": {}, "loss": {}, "train": {}}
+    where = "settings"
+    if recipe:
+        where = str(recipe)
+        sections |= read_recipe(recipe)
+    protocol = sections.pop("protocol", {})
+    if model:
+        # Another model than the recipe's shares none of its fields.
+        same = sections["model"].get("name", "hydra") == model
+        sections["model"] = {**(sections["model"] if same else {}), "name": model}
+    config_class, _ = model_classes(str(sections["model"].get("name", "hydra")))
+    known = {"model": config_class, "loss": LossConfig, "train": TrainConfig}
+    sections = override(sections, overrides, known)
+    settings = Settings.from_dict(sections, where)
+    if seed is not None:
+        settings = replace(settings, train=replace(settings.train, seed=seed))
+    return settings, protocol
+
+
+def choose_protocol(stored: Protocol, name: str | None, fields: dict[str, Any]) -> Protocol:
+    """The data set's protocol, unless a name or fields (from a recipe or the command line) change it."""
+    if name is None and "split" not in fields:
+        return Protocol.from_dict({**stored.to_dict(), **fields})
+    split: Any = name or fields["split"]
+    return Protocol.named(split, **{key: value for key, value in fields.items() if key != "split"})

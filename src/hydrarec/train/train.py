@@ -1,0 +1,183 @@
+"""From a data set and settings to a finished run folder."""
+
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from hydrarec.data.prefix import training_events
+from hydrarec.data.protocol import Protocol
+from hydrarec.data.split import Split, split
+from hydrarec.data.store import Dataset
+from hydrarec.data.windows import windows
+from hydrarec.errors import InputError
+from hydrarec.evaluate.evaluate import Evaluation, evaluate
+from hydrarec.losses.config import loss, make_sampler
+from hydrarec.machine import machine, peak_memory_bytes
+from hydrarec.models.contract import Model
+from hydrarec.models.neural import NeuralModel
+from hydrarec.models.registry import model_classes
+from hydrarec.progress import Progress, counter
+from hydrarec.train.log import Log
+from hydrarec.train.loop import Fit
+from hydrarec.train.run import Run, begin_run, finish_run, open_run
+from hydrarec.train.settings import Settings
+
+Resume = Literal["auto", "never"]
+
+
+def train(
+    dataset: Dataset,
+    out: Path,
+    settings: Settings,
+    protocol: Protocol,
+    *,
+    resume: Resume = "auto",
+    progress: Progress,
+    device: str = "cpu",
+) -> Run:
+    """Train a model under a protocol, measure it on the test split, and write the run folder ``out``.
+
+    Args:
+        resume: ``auto`` goes on with an unfinished run of the same settings and data, and gives back a finished one;
+            ``never`` begins again.
+
+    Raises:
+        InputError: ``out`` holds another run, or the data does not fit the protocol.
+    """
+    parts = split(dataset, protocol)
+    run = _folder(out, settings, protocol, dataset, resume)
+    if run.finished:
+        return run
+    began = time.monotonic()
+    torch.manual_seed(settings.train.seed)
+    measure = partial(_measure, dataset=dataset, parts=parts, protocol=protocol, settings=settings, device=device)
+    _, kind = model_classes(settings.name)
+    facts: dict[str, Any]
+    if issubclass(kind, NeuralModel):
+        model, facts = _fit_neural(kind, dataset, parts, run, progress, measure, device)
+    else:
+        model = kind.fit(settings.model, dataset, parts)  # type: ignore[attr-defined]  # count models fit in one call
+        facts = {"epochs": 1, "seconds": time.monotonic() - began, "parameters": parameters(model)}
+    with progress.task("test", total=len(parts.test), unit="targets") as task:
+        measured = measure(model, part="test", confidence=True, progress=counter(task))
+    return finish_run(run, model, {**facts, **_results(run, measured)})
+
+
+def _fit_neural(
+    kind: type[NeuralModel],
+    dataset: Dataset,
+    parts: Split,
+    run: Run,
+    progress: Progress,
+    measure: Callable[..., Evaluation],
+    device: str,
+) -> tuple[NeuralModel, dict[str, Any]]:
+    settings = run.settings
+    model = kind(settings.model, dataset.n_items).to(device)
+    config = settings.train
+    counts = np.bincount(training_events(dataset, parts.train_ends)[0], minlength=dataset.n_items)
+    sampler = make_sampler(settings.loss, torch.from_numpy(counts).to(device))
+    total = int(windows(dataset, parts.train_ends, config.max_len, config.windows).inputs.sum()) * config.epochs
+    validate = None if not len(parts.valid) else lambda model: measure(model, part="valid").metrics
+    fit = Fit(
+        model,
+        config,
+        lambda h, c, t, s: loss(settings.loss, h, c, t, s, sampler),
+        validate=validate,
+        checkpoints=run.checkpoints,
+        log=Log(run.path / "log.jsonl"),
+    )
+    done = total * fit.position.epoch // config.epochs
+    with progress.task("train", total=total, done=done, unit="events") as task:
+        fit.report = task.advance
+        position = fit.run(dataset, parts.train_ends)
+    facts = {
+        "epochs": position.epoch,
+        "best_epoch": position.best_epoch or position.epoch,
+        "seconds": position.seconds,
+        "parameters": parameters(model),
+    }
+    if fit.best:
+        facts["validation"] = {"NDCG@10": position.best}
+    return model, facts
+
+
+def parameters(model: Model) -> dict[str, int]:
+    """Numbers learned: in the item table, and in everything else."""
+    if isinstance(model, NeuralModel):
+        return model.parameter_counts()
+    return {"items": sum(t.numel() for t in model.tensors().values()), "encoder": 0}
+
+
+def _measure(
+    model: Model,
+    *,
+    part: str,
+    dataset: Dataset,
+    parts: Split,
+    protocol: Protocol,
+    settings: Settings,
+    device: str,
+    confidence: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    return evaluate(
+        model,
+        dataset,
+        getattr(parts, part),
+        protocol=protocol,
+        train_ends=parts.train_ends,
+        max_len=settings.train.max_len,
+        confidence=confidence,
+        progress=progress,
+        seed=settings.train.seed,
+        device=device,
+    )
+
+
+def _results(run: Run, measured: Evaluation) -> dict[str, Any]:
+    return {
+        "protocol": run.protocol.to_dict(),
+        "fingerprint": run.dataset["fingerprint"],
+        "seed": run.settings.train.seed,
+        "test": measured.to_dict(),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "machine": machine(),
+    }
+
+
+def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset, resume: Resume) -> Run:
+    """The run folder to work in: a new one, or one that can go on."""
+    if not (out / "config.json").exists():
+        if out.exists() and any(path.name != "dataset" for path in out.iterdir()):
+            raise InputError(f"{out} exists and is not a run folder; choose another --out")
+        return begin_run(out, settings, protocol, dataset)
+    if resume == "never":
+        for name in ("checkpoints", "log.jsonl", "metrics.json", "model.safetensors"):
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        return begin_run(out, settings, protocol, dataset)
+    run = open_run(out)
+    difference = _difference(run, settings, protocol, dataset)
+    if difference:
+        raise InputError(f"{out} holds another run ({difference}); take another --out, or --resume never to replace it")
+    return run
+
+
+def _difference(run: Run, settings: Settings, protocol: Protocol, dataset: Dataset) -> str | None:
+    if run.dataset["fingerprint"] != dataset.fingerprint:
+        return "trained on other data"
+    before = {**run.settings.to_dict(), "protocol": run.protocol.to_dict()}
+    now = {**settings.to_dict(), "protocol": protocol.to_dict()}
+    for section in now:
+        for key in sorted({*before[section], *now[section]}):
+            old, new = before[section].get(key), now[section].get(key)
+            if old != new:
+                return f"{section}.{key} was {old}, now {new}"
+    return None
