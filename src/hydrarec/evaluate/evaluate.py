@@ -65,7 +65,7 @@ def evaluate(
     protocol: Protocol,
     train_ends: np.ndarray,
     max_len: int = 0,
-    batch_events: int = 65536,
+    batch_events: int = 16384,
     confidence: bool = True,
     progress: Callable[[int, int], None] | None = None,
     seed: int = 0,
