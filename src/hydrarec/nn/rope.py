@@ -12,8 +12,9 @@ def rotate(z: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
         positions: (T,) int64.
     """
     half = z.shape[2] // 2
-    frequencies = base ** (-torch.arange(half, device=z.device, dtype=z.dtype) / half)
-    angles = (positions.to(z.dtype).unsqueeze(1) * frequencies).unsqueeze(1)  # (T, 1, c/2)
+    dtype = torch.promote_types(z.dtype, torch.float32)  # half precision cannot tell position 257 from 256
+    frequencies = base ** (-torch.arange(half, device=z.device, dtype=dtype) / half)
+    angles = (positions.to(dtype).unsqueeze(1) * frequencies).unsqueeze(1)  # (T, 1, c/2)
     cos, sin = angles.cos(), angles.sin()
     first, second = z[..., :half], z[..., half:]
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=2)
