@@ -7,8 +7,9 @@ from torch import nn
 
 from hydrarec.train.config import TrainConfig
 
-# Parameters that are not matrices of a linear map: tables, step sizes, decays, skips, convolutions.
-_NO_DECAY = ("items.", "A_log", "dt_bias", "skip", "conv_weight", "norm")
+# Parameters that are not matrices of a linear map: tables, biases (of all heads at once a matrix), decays, skips,
+# convolutions, norms.
+_NO_DECAY = ("items.", "A_log", "bias", "skip", "conv_weight", "norm")
 
 
 def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
