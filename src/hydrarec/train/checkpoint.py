@@ -1,6 +1,7 @@
 """Checkpoints: all that training needs to go on as if it had never stopped.
 
-A checkpoint is a folder ``checkpoints/step-NNNNNNNN`` that appears whole, by a rename. It holds tensors
+A checkpoint is a folder ``checkpoints/step-NNNNNNNN-epoch-NNNNN`` that appears whole, by a rename. No two have the
+same name, so that none has to make room for another. It holds tensors
 (``tensors.safetensors``: model, optimiser, random state, best weights so far) and plain values (``position.json``).
 """
 
@@ -49,7 +50,7 @@ def save_checkpoint(
     best: dict[str, Tensor],
     position: Position,
 ) -> None:
-    """Write a checkpoint, then drop older ones."""
+    """Write a checkpoint, then drop all else in ``folder``: older ones, and what a crash left half written."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for index, state in optimiser.state_dict()["state"].items():
@@ -57,16 +58,17 @@ def save_checkpoint(
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    place = folder / f"step-{position.step:08d}"
+    # The last batch of an epoch and the end of that epoch are the same step.
+    place = folder / f"step-{position.step:08d}-epoch-{position.epoch:05d}"
     with whole_folder(place, overwrite=True) as temporary:
         save_file(
             {name: value.contiguous().clone() for name, value in tensors.items()},
             temporary / "tensors.safetensors",
         )
         write_json(temporary / "position.json", asdict(position))
-    for old in _all(folder):
+    for old in folder.iterdir():
         if old != place:
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def load_checkpoint(
@@ -85,8 +87,8 @@ def load_checkpoint(
         return None
     place = found[-1]
     remedy = f"delete {place} to fall back, or train with --resume never"
-    position = Position(**read_json(place / "position.json", remedy=remedy))
     try:
+        position = Position(**read_json(place / "position.json", remedy=remedy))
         tensors = load_file(place / "tensors.safetensors")
         model.load_state_dict(_part(tensors, "model."))
         saved = optimiser.state_dict()
@@ -98,7 +100,7 @@ def load_checkpoint(
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
-    except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"checkpoint {place} is damaged or of another model ({reason}); {remedy}") from error
     return position, _part(tensors, "best.")
