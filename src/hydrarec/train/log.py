@@ -13,10 +13,10 @@ class Log:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def resume_at(self, step: int) -> Self:
-        """Drop what was logged after ``step``: those steps are about to be run again."""
+    def resume_at(self, epoch: int) -> Self:
+        """Drop what was logged after ``epoch`` epochs: the epoch in progress is going to end, and be logged, again."""
         if self._path and self._path.exists():
-            kept = [line for line in self._path.read_text().splitlines() if _step_of(line) <= step]
+            kept = [line for line in self._path.read_text().splitlines() if _epoch_of(line) <= epoch]
             with whole_file(self._path) as temporary:
                 temporary.write_text("".join(line + "\n" for line in kept))
         return self
@@ -27,8 +27,8 @@ class Log:
                 file.write(json.dumps(entry) + "\n")
 
 
-def _step_of(line: str) -> float:
+def _epoch_of(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
+        return float(json.loads(line)["epoch"])
     except (ValueError, KeyError, TypeError):
         return float("inf")  # a line cut off by a crash

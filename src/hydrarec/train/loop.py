@@ -50,7 +50,7 @@ class Fit:
         self.best: dict[str, Tensor] = {}
         if checkpoints and (found := load_checkpoint(checkpoints, model, self.optimiser)):
             self.position, self.best = found
-        self.log.resume_at(self.position.step)
+        self.log.resume_at(self.position.epoch)
         self._began = time.monotonic() - self.position.seconds
         self._saved = time.monotonic()
 
@@ -109,17 +109,21 @@ class Fit:
             hidden = self.model.queries(self.model.encode(batch))
             loss = self.loss(hidden, self.model.catalog(), batch.columns["targets"], self.model.scale)
         value = float(loss.detach())
+        self._check_finite("loss", value)
+        loss.backward()
+        # No clipping is clipping at infinity. A bad gradient must not reach the weights, and so the checkpoint.
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
+        self._check_finite("gradient", float(norm))
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return value
+
+    def _check_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):
             kept = (
                 f"the last good checkpoint is kept in {self.checkpoints}" if self.checkpoints else "nothing was saved"
             )
-            raise HydrarecError(f"the loss became {value} at step {self.position.step + 1}; {kept}; try a lower lr")
-        loss.backward()
-        if self.config.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        return value
+            raise HydrarecError(f"the {name} became {value} at step {self.position.step + 1}; {kept}; try a lower lr")
 
     def _validation(self) -> dict[str, float]:
         """Measure where it is due, and remember the best weights."""
