@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -84,7 +85,9 @@ def _fit_neural(
     counts = np.bincount(training_events(dataset, parts.train_ends)[0], minlength=dataset.n_items)
     sampler = make_sampler(settings.loss, torch.from_numpy(counts).to(device))
     total = int(windows(dataset, parts.train_ends, config.max_len, config.windows).inputs.sum()) * config.epochs
-    validate = None if not len(parts.valid) else lambda model: measure(model, part="valid").metrics
+    # Weights are chosen by NDCG@10, whatever else the protocol asks for.
+    selecting = replace(run.protocol, cutoffs=tuple(sorted({*run.protocol.cutoffs, 10})))
+    validate = None if not len(parts.valid) else lambda model: measure(model, part="valid", protocol=selecting).metrics
     fit = Fit(
         model,
         config,
@@ -155,7 +158,7 @@ def _results(run: Run, measured: Evaluation) -> dict[str, Any]:
 def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset, resume: Resume) -> Run:
     """The run folder to work in: a new one, or one that can go on."""
     if not (out / "config.json").exists():
-        if out.exists() and any(path.name != "dataset" for path in out.iterdir()):
+        if out.exists() and any(not _of_a_beginning(path.name) for path in out.iterdir()):
             raise InputError(f"{out} exists and is not a run folder; choose another --out")
         return begin_run(out, settings, protocol, dataset)
     if resume == "never":
@@ -168,6 +171,11 @@ def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset,
     if difference:
         raise InputError(f"{out} holds another run ({difference}); take another --out, or --resume never to replace it")
     return run
+
+
+def _of_a_beginning(name: str) -> bool:
+    """Whether a file may have been left by a run that was killed before it had begun."""
+    return name in ("dataset", "items.parquet", "protocol.json") or name.startswith(".")
 
 
 def _difference(run: Run, settings: Settings, protocol: Protocol, dataset: Dataset) -> str | None:
