@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from hydrarec.ops.chunks import Chunks, chunks, from_chunks, to_chunks
 
@@ -63,6 +64,7 @@ class _Blocked(torch.autograd.Function):
         return y, torch.cat(final[::-1], dim=1)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         x, dt, A, B, C, *entering = ctx.saved_tensors
         dx, ddt, dB, dC = (torch.empty_like(v, memory_format=torch.contiguous_format) for v in (x, dt, B, C))

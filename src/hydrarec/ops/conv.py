@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class _ShiftAndAdd(torch.autograd.Function):
@@ -22,6 +23,7 @@ class _ShiftAndAdd(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, taps, reach = ctx.saved_tensors
         dx = dy * taps[0]
