@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
+from hydrarec.errors import InputError
 from hydrarec.models.neural import NeuralModel
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.encoder import HydraEncoder
@@ -22,6 +23,11 @@ class HydraConfig(EncoderConfig):
 
     normalize: bool = True
     temperature: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise InputError(f"temperature must be positive, not {self.temperature}")
 
 
 class Hydra(NeuralModel):

@@ -57,13 +57,18 @@ class EncoderConfig:
         return self.expand * self.latent
 
     def __post_init__(self) -> None:
-        if min(self.d_model, self.n_layers, self.n_heads, self.expand, self.d_state, self.d_conv, self.period) < 1:
-            raise InputError("sizes of the encoder must be at least 1")
+        sizes = ("d_model", "n_layers", "n_heads", "d_head", "expand", "d_state", "d_conv", "n_decays", "period")
+        for name in sizes:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, not {value}")
         if self.d_head is None and self.d_model % self.n_heads:
             raise InputError(f"n_heads={self.n_heads} must divide d_model={self.d_model}, or d_head must be given")
         if self.rope != "none" and self.latent % 2:
             raise InputError(f"RoPE needs an even latent width, not {self.latent}")
         if self.mamba == 2 and self.inner % self.n_decays:
             raise InputError(f"n_decays={self.n_decays} must divide the inner width {self.inner}")
+        if not self.ffn >= 0:
+            raise InputError(f"ffn must not be negative, not {self.ffn}")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must lie in [0, 1), not {self.dropout}")

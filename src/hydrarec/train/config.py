@@ -47,8 +47,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_events < 1 or self.validate_every < 1:
             raise InputError("epochs, batch_events and validate_every must be at least 1")
-        if self.max_len < 0 or self.patience < 0 or self.clip < 0:
-            raise InputError("max_len, patience and clip must not be negative")
+        for name in ("max_len", "patience", "clip", "weight_decay", "seed"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas must lie in [0, 1), not {self.betas}")
         if not self.lr > 0:
             raise InputError(f"lr must be positive, not {self.lr}")
         if not 0 <= self.warmup < 1:
