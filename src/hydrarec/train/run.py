@@ -97,6 +97,8 @@ def open_run(path: Path) -> Run:
     config = read_json(path / "config.json", remedy=remedy)
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise InputError(f"{path / 'config.json'} does not describe a run; {remedy}")
+    if not {"version", "settings", "dataset"} <= set(config) or not isinstance(config["version"], int):
+        raise InputError(f"{path / 'config.json'} is damaged; {remedy}")
     if config["version"] > VERSION:
         made_by = config.get("hydrarec", "a newer version")
         raise InputError(f"{path} was made by hydrarec {made_by}, this is {__version__}; upgrade hydrarec to read it")
