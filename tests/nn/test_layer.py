@@ -1,0 +1,206 @@
+"""One Hydra layer against the formulas of its papers, in numpy, event by event."""
+
+import numpy as np
+import pytest
+import torch
+from numpy import exp, log1p
+from support import offsets_of, small_config
+
+from hydrarec.errors import InputError
+from hydrarec.nn.layer import HydraLayer
+from hydrarec.nn.mamba import initial_step_bias
+from hydrarec.nn.swiglu import SwiGLU
+
+VARIANTS = {
+    "plain": {},
+    "mamba1": {"mamba": 1},
+    "shared": {"share_projections": True},
+    "gated": {"gated_residual": True},
+    "no ffn": {"ffn": 0},
+    "narrow ffn": {"ffn": 0.5},
+    "no scale": {"scale_interaction": False},
+    "rope x": {"rope": "x"},
+    "rope none": {"rope": "none"},
+    "wide heads": {"d_head": 6},
+    "one tap": {"d_conv": 1},
+    "mamba1, shared, gated, rope x": {"mamba": 1, "share_projections": True, "gated_residual": True, "rope": "x"},
+}
+
+
+def make(seed=0, **changes):
+    """A layer in float64 whose every parameter is random."""
+    torch.manual_seed(seed)
+    config = small_config(**changes)
+    layer = HydraLayer(config).double().eval()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return config, layer
+
+
+def sigmoid(x):
+    return 1 / (1 + exp(-x))
+
+
+def silu(x):
+    return x * sigmoid(x)
+
+
+def rms(x, weight, eps):
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * weight
+
+
+def rope(z, position):
+    """Channels i and i + c/2 turn together, by 10000 ** (-i / (c/2)) a position."""
+    half, out = len(z) // 2, z.copy()
+    for i in range(half):
+        angle = position * 10_000.0 ** (-i / half)
+        out[i] = z[i] * np.cos(angle) - z[i + half] * np.sin(angle)
+        out[i + half] = z[i] * np.sin(angle) + z[i + half] * np.cos(angle)
+    return out
+
+
+def mamba(p, head, config, xs):
+    """One head over the events xs (L, c): in-projection, convolution, scan, gate, out-projection."""
+    E, N, K, m = config.inner, config.d_state, config.d_conv, config.n_decays
+    w = {name.removeprefix("heads."): value[head] for name, value in p.items() if name.startswith("heads.")}
+    h, past, ys = np.zeros((E, N)), [], []
+    for x in xs:
+        if config.mamba == 1:
+            joint, gate = np.split(x @ w["in_proj"], [E])
+        else:
+            gate, joint, step = np.split(x @ w["in_proj"], [E, 2 * E + 2 * N])
+        past.append(joint)
+        seen = past[-K:]
+        joint = silu(sum(v * w["conv_weight"][:, K - len(seen) + k] for k, v in enumerate(seen)) + w["conv_bias"])
+        if config.mamba == 1:
+            value, rank = joint, w["dt_proj"].shape[0]
+            step, B, C = np.split(joint @ w["x_proj"], [rank, rank + N])
+            dt = log1p(exp(step @ w["dt_proj"] + w["dt_bias"]))
+            rate = -exp(w["A_log"])  # (E, N)
+        else:
+            value, B, C = np.split(joint, [E, E + N])
+            dt = np.repeat(log1p(exp(step + w["dt_bias"])), E // m)
+            rate = np.repeat(-exp(w["A_log"]), E // m)[:, None]  # (E, 1)
+        h = exp(dt[:, None] * rate) * h + np.outer(dt * value, B)
+        y = (h @ C + w["skip"] * value) * silu(gate)
+        if config.mamba == 2:
+            y = rms(y, w["norm"], 1e-5)
+        ys.append(y @ w["out_proj"])
+    return ys
+
+
+def expected(layer, config, hs, positions):
+    p = {name: value.detach().numpy() for name, value in layer.named_parameters()}
+    v, c = config.n_heads, config.latent
+    normed = [rms(h, p["norm.weight"], 1e-6) for h in hs]
+    X = [silu(n @ p["w_x.weight"].T).reshape(v, c) for n in normed]
+    Z = X if config.share_projections else [silu(n @ p["w_z.weight"].T).reshape(v, c) for n in normed]
+    if config.rope == "z":
+        Z = [np.stack([rope(row, t) for row in z]) for z, t in zip(Z, positions, strict=True)]
+    if config.rope == "x":
+        X = [np.stack([rope(row, t) for row in x]) for x, t in zip(X, positions, strict=True)]
+    Y = [mamba(p, head, config, [x[head] for x in X]) for head in range(v)]
+    out = []
+    for t, h in enumerate(hs):
+        U = np.concatenate([Y[head][t] for head in range(v)]) * Z[t].ravel()
+        U = U / np.sqrt(v) if config.scale_interaction else U
+        h = h + gate(p, "residual", normed[t]) * (U @ p["w_o.weight"].T)
+        if config.ffn:
+            n = rms(h, p["ffn_norm.weight"], 1e-6)
+            a, b = np.split(n @ p["ffn.gate_up.weight"].T, 2)
+            h = h + gate(p, "ffn_residual", n) * ((silu(a) * b) @ p["ffn.down.weight"].T)
+        out.append(h)
+    return np.stack(out)
+
+
+def gate(p, name, n):
+    weight = p.get(f"{name}.gate.weight")
+    return 1.0 if weight is None else sigmoid(n @ weight.T + p[f"{name}.gate.bias"])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("length", [1, 6])
+def test_layer_is_the_formula(variant, length):
+    config, layer = make(**VARIANTS[variant])
+    hs = torch.randn(length, 8, dtype=torch.float64)
+    positions = torch.arange(5, 5 + length)
+    got, _ = layer(hs, positions, offsets_of([length]), None)
+    np.testing.assert_allclose(
+        got.detach().numpy(), expected(layer, config, hs.numpy(), positions.tolist()), rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_parameter_learns(variant):
+    _, layer = make(**VARIANTS[variant])
+    h, _ = layer.train()(torch.randn(9, 8, dtype=torch.float64), torch.arange(9), offsets_of([6, 3]), None)
+    h.square().sum().backward()
+    for name, parameter in layer.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("mamba", [1, 2])
+@pytest.mark.parametrize("rope", ["z", "x"])
+def test_half_precision_stays_close(mamba, rope):
+    _, layer = make(mamba=mamba, rope=rope)
+    layer.float()
+    h, positions = torch.randn(700, 8), torch.arange(700)
+    exact, _ = layer(h, positions, offsets_of([700]), None)
+    with torch.autocast("cpu", torch.bfloat16):
+        half, _ = layer(h.clone().requires_grad_(), positions, offsets_of([700]), None)
+        half.float().sum().backward()
+    assert (half - exact).abs().max() < 0.03 * exact.abs().max()  # bfloat16 has 8 bits
+
+
+def test_dropout_only_in_training():
+    _, layer = make(dropout=0.5)
+    h = torch.randn(4, 8, dtype=torch.float64)
+    fixed = [layer.eval()(h, torch.arange(4), offsets_of([4]), None)[0] for _ in range(2)]
+    random = [layer.train()(h, torch.arange(4), offsets_of([4]), None)[0] for _ in range(2)]
+    assert torch.equal(*fixed)
+    assert not torch.equal(*random)
+
+
+def test_swiglu():
+    torch.manual_seed(0)
+    ffn, x = SwiGLU(3, 5).double(), np.random.default_rng(0).normal(size=(4, 3))
+    a, b = np.split(x @ ffn.gate_up.weight.detach().numpy().T, 2, axis=1)
+    got = ffn(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(got, (silu(a) * b) @ ffn.down.weight.detach().numpy().T)
+
+
+def test_initial_steps_lie_between_a_thousandth_and_a_tenth():
+    steps = torch.nn.functional.softplus(initial_step_bias(1000))
+    assert steps.min() >= 1e-3 * 0.999
+    assert steps.max() <= 0.1 * 1.001
+    assert 0.4 < (steps < 0.01).float().mean() < 0.6  # evenly on a logarithmic scale
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_heads": 3}, "n_heads=3 must divide d_model=8"),
+        ({"d_head": 3}, "even latent width, not 3"),
+        ({"n_decays": 3}, "n_decays=3 must divide the inner width 8"),
+        ({"n_decays": 0}, "n_decays must be at least 1"),
+        ({"d_head": 0}, "d_head must be at least 1"),
+        ({"d_state": 0}, "d_state must be at least 1"),
+        ({"period": -1}, "period must be at least 1"),
+        ({"ffn": -1.0}, "ffn must not be negative"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"dropout": -0.1}, "dropout"),
+    ],
+)
+def test_config_errors_name_the_field(changes, message):
+    with pytest.raises(InputError, match=message):
+        small_config(**changes)
+
+
+def test_config_widths():
+    assert small_config().latent == 4
+    assert small_config(d_head=6, expand=3).inner == 18
+    assert small_config(d_head=3, rope="none").latent == 3
+    assert small_config(mamba=1, n_decays=3).n_decays == 3  # not used there
