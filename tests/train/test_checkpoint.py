@@ -1,0 +1,151 @@
+import errno
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from hydrarec.errors import HydrarecError, InputError
+from hydrarec.models.hydra import Hydra, HydraConfig
+from hydrarec.train import checkpoint
+from hydrarec.train.checkpoint import Position, clear_checkpoints, load_checkpoint, save_checkpoint
+from hydrarec.train.config import TrainConfig
+from hydrarec.train.optimiser import adamw
+
+CONFIG = HydraConfig(d_model=8, n_layers=1, n_heads=2, d_state=2)
+
+
+def make(seed=0, config=CONFIG):
+    torch.manual_seed(seed)
+    model = Hydra(config, 7)
+    return model, adamw(model, TrainConfig())
+
+
+def trained(steps=3):
+    """A model after some steps of an optimiser that now has a state."""
+    model, optimiser = make()
+    for _ in range(steps):
+        for parameter in model.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        optimiser.step()
+    return model, optimiser
+
+
+def position(step, epoch=1):
+    return Position(step=step, epoch=epoch, batch=2, seconds=1.5, best=0.25, best_epoch=1, stale=1, loss_sum=7.125)
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_all_of_it_comes_back(tmp_path):
+    model, optimiser = trained()
+    best = {name: value + 1 for name, value in model.state_dict().items()}
+    save_checkpoint(tmp_path, model, optimiser, best, position(3))
+    expected = torch.rand(5)
+
+    again, its_optimiser = make(seed=9)
+    found = load_checkpoint(tmp_path, again, its_optimiser)
+    assert found is not None
+    assert found[0] == position(3)
+    assert equal(found[1], best)
+    assert torch.equal(torch.rand(5), expected)  # the random state
+    assert equal(again.state_dict(), model.state_dict())
+    for mine, theirs in zip(model.parameters(), again.parameters(), strict=True):
+        mine.grad = theirs.grad = torch.ones_like(mine)
+    optimiser.step()
+    its_optimiser.step()
+    assert equal(again.state_dict(), model.state_dict())
+
+
+def test_before_the_first_step_and_without_best_weights(tmp_path):
+    model, optimiser = make()
+    save_checkpoint(tmp_path, model, optimiser, {}, Position())
+    assert load_checkpoint(tmp_path, *make(seed=1)) == (Position(), {})
+
+
+def test_no_checkpoint(tmp_path):
+    assert load_checkpoint(tmp_path / "none", *make()) is None
+    clear_checkpoints(tmp_path / "none")
+
+
+def test_only_the_newest_is_kept_and_leftovers_go(tmp_path):
+    (tmp_path / ".step-00000001.half").mkdir(parents=True)  # what a killed process leaves
+    for at in (position(9, 0), position(10, 0), position(10, 1), position(100, 1)):
+        save_checkpoint(tmp_path, *trained(), {}, at)
+        assert len(list(tmp_path.iterdir())) == 1
+    found = load_checkpoint(tmp_path, *make())
+    assert found is not None
+    assert found[0].step == 100
+    clear_checkpoints(tmp_path)
+    assert load_checkpoint(tmp_path, *make()) is None
+
+
+def test_an_epoch_ends_at_the_step_of_its_last_batch(tmp_path, monkeypatch):
+    """Both checkpoints exist at once if the process is killed before the older one is dropped; the end counts."""
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)
+    for epoch in (9_999, 10_000):
+        save_checkpoint(tmp_path, *trained(), {}, position(10, epoch))
+    assert len(list(tmp_path.iterdir())) == 2
+    found = load_checkpoint(tmp_path, *make())
+    assert found is not None
+    assert found[0].epoch == 10_000
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save_checkpoint(tmp_path, *trained(), {}, position(3))
+    (place,) = tmp_path.iterdir()
+    return place
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999])
+def test_truncated_tensors_are_named_with_the_remedy(saved, kept):
+    file = saved / "tensors.safetensors"
+    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    with pytest.raises(InputError, match=rf"{saved.name}.*damaged.*delete .*--resume never"):
+        load_checkpoint(saved.parent, *make())
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"x"', '{"steps": 1}', '{"step": 1'])
+def test_a_damaged_position_is_named_with_the_remedy(saved, content):
+    (saved / "position.json").write_text(content)
+    with pytest.raises(InputError, match=rf"{saved.name}.*--resume never"):
+        load_checkpoint(saved.parent, *make())
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "position.json"])
+def test_a_missing_file_is_named(saved, name):
+    (saved / name).unlink()
+    with pytest.raises(InputError, match=rf"{saved.name}.*--resume never"):
+        load_checkpoint(saved.parent, *make())
+
+
+def test_another_model(saved):
+    with pytest.raises(InputError, match=r"of another model.*--resume never"):
+        load_checkpoint(saved.parent, *make(config=HydraConfig(d_model=16, n_layers=1, n_heads=2, d_state=2)))
+
+
+@pytest.mark.parametrize("fails", ["save_file", "write_json"])
+def test_a_full_disk_leaves_the_last_checkpoint(saved, monkeypatch, fails):
+    before = {file.name: file.read_bytes() for file in saved.iterdir()}
+
+    def full(first, second):
+        place = second if fails == "save_file" else first
+        place.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, fails, full)
+    with pytest.raises(HydrarecError, match="No space left on device"):
+        save_checkpoint(saved.parent, *trained(), {}, position(4))
+    assert list(saved.parent.iterdir()) == [saved]
+    assert {file.name: file.read_bytes() for file in saved.iterdir()} == before
+    monkeypatch.undo()
+    found = load_checkpoint(saved.parent, *make())
+    assert found is not None
+    assert found[0] == position(3)
+
+
+def test_position_is_plain_json(saved):
+    assert json.loads((saved / "position.json").read_text()) == asdict(position(3))

@@ -1,0 +1,73 @@
+import math
+
+import pytest
+import torch
+from support import small_config
+
+from hydrarec.errors import InputError
+from hydrarec.models.hydra import Hydra, HydraConfig
+from hydrarec.train.config import TrainConfig
+from hydrarec.train.optimiser import adamw, learning_rate
+
+MATRICES = {"in_proj", "out_proj", "x_proj", "dt_proj", "w_x", "w_z", "w_o", "gate_up", "down", "gate"}
+
+
+@pytest.mark.parametrize("mamba", [1, 2])
+def test_only_matrices_of_linear_maps_decay(mamba):
+    plain = {key: getattr(small_config(), key) for key in ("d_model", "n_heads", "d_state", "n_decays")}
+    model = Hydra(HydraConfig(**plain, mamba=mamba, gated_residual=True), 5)
+    optimiser = adamw(model, TrainConfig(weight_decay=0.3))
+    decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert len(decays) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        parts = name.split(".")
+        last = parts[-2] if parts[-1] in ("weight", "bias") else parts[-1]
+        matrix = last in MATRICES and parts[-1] != "bias"
+        assert decays[id(parameter)] == (0.3 if matrix else 0.0), name
+
+
+def test_the_decay_is_really_left_out():
+    model = Hydra(HydraConfig(d_model=8, n_heads=2), 5)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    adamw(model, TrainConfig(weight_decay=0.5, lr=0.1)).step()
+    for name, parameter in model.named_parameters():
+        factor = 0.95 if name.split(".")[-1] in {"in_proj", "out_proj"} or ".w_" in name or "ffn." in name else 1.0
+        torch.testing.assert_close(parameter.detach(), before[name] * factor, msg=name)
+
+
+def test_warm_up_and_cosine():
+    config = TrainConfig(lr=2.0, warmup=0.2)
+    given = [0.0, 0.1, 0.2, 0.4, 0.6, 1.0]
+    expected = [0.0, 1.0, 2.0, 1 + math.cos(math.pi / 4), 1.0, 0.0]
+    assert [learning_rate(config, progress) for progress in given] == pytest.approx(expected)
+
+
+def test_constant_and_no_warm_up():
+    constant = TrainConfig(lr=2.0, warmup=0.5, schedule="constant")
+    assert [learning_rate(constant, p) for p in (0.0, 0.25, 0.5, 0.9, 1.0)] == [0.0, 1.0, 2.0, 2.0, 2.0]
+    assert learning_rate(TrainConfig(lr=2.0, warmup=0.0), 0.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch_events": 0},
+        {"validate_every": 0},
+        {"max_len": -1},
+        {"patience": -1},
+        {"clip": -1.0},
+        {"clip": math.nan},
+        {"lr": 0.0},
+        {"lr": math.nan},
+        {"warmup": 1.0},
+        {"weight_decay": -0.1},
+        {"betas": (0.9, 1.0)},
+        {"seed": -1},
+    ],
+)
+def test_settings_out_of_range_are_named(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        TrainConfig(**wrong)
