@@ -21,6 +21,7 @@ def test_by_hand():
     assert hit_rate(greater, ties, 3).tolist() == [1, 1, 0, 1, 0]
     assert ndcg(greater, ties, 3) == pytest.approx([1, 0.5, 0, (1 + 1 / np.log2(3)) / 2, 0])
     assert mrr(greater, ties) == pytest.approx([1, 1 / 3, 0.1, 0.75, 0])
+    assert mrr(greater, ties, 1) == pytest.approx([1, 0, 0, 0.5, 0])
 
 
 def test_independent_implementation():
@@ -37,7 +38,9 @@ def test_independent_implementation():
             hit = retrieval_hit_rate(scores[query], relevant, top_k=k)
             gain = retrieval_normalized_dcg(scores[query], relevant, top_k=k)
             assert values[f"HR@{k}"][query] == hit
+            reciprocal = retrieval_reciprocal_rank(scores[query], relevant, top_k=k)
             assert values[f"NDCG@{k}"][query] == pytest.approx(float(gain), abs=1e-6)
+            assert values[f"MRR@{k}"][query] == pytest.approx(float(reciprocal))
         expected = retrieval_reciprocal_rank(scores[query], relevant)
         assert values["MRR"][query] == pytest.approx(float(expected))
 
@@ -63,3 +66,4 @@ def test_ties_are_the_average_over_all_orders(scores, k):
     assert hit_rate(greater, ties, k)[0] == pytest.approx(np.mean([p <= k for p in places]))
     assert ndcg(greater, ties, k)[0] == pytest.approx(np.mean([(p <= k) / np.log2(1 + p) for p in places]))
     assert mrr(greater, ties)[0] == pytest.approx(np.mean([1 / p for p in places]))
+    assert mrr(greater, ties, k)[0] == pytest.approx(np.mean([(p <= k) / p for p in places]))

@@ -27,17 +27,19 @@ def ndcg(greater: Integers, ties: Integers, k: int) -> Floats:
     return gain
 
 
-def mrr(greater: Integers, ties: Integers) -> Floats:
-    """(Q,) expected reciprocal rank; 0 for a target that is no candidate."""
+def mrr(greater: Integers, ties: Integers, k: int | None = None) -> Floats:
+    """(Q,) expected reciprocal rank, within the first k if given; 0 for a target that is no candidate."""
     ranked = greater < MISSED
-    last = np.where(ranked, greater + ties + 1, 0)
-    total = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, last.max(initial=0) + 1))])
-    gain: Floats = (total[last] - total[np.where(ranked, greater, 0)]) / (ties + 1)
+    first, last = np.where(ranked, greater, 0), np.where(ranked, greater + ties + 1, 0)
+    deepest = int(last.max(initial=0)) if k is None else k
+    total = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, deepest + 1))])
+    gain: Floats = (total[np.minimum(last, deepest)] - total[np.minimum(first, deepest)]) / (ties + 1)
     return gain
 
 
 def accuracy(greater: Integers, ties: Integers, cutoffs: tuple[int, ...]) -> dict[str, Floats]:
-    """Every metric of every query: (Q,) by name, as in ``{"HR@10": ..., "NDCG@10": ..., "MRR": ...}``."""
+    """Every metric of every query: (Q,) by name, as in ``{"HR@10": ..., "NDCG@10": ..., "MRR@10": ..., "MRR": ...}``."""
     values = {f"HR@{k}": hit_rate(greater, ties, k) for k in cutoffs}
     values |= {f"NDCG@{k}": ndcg(greater, ties, k) for k in cutoffs}
+    values |= {f"MRR@{k}": mrr(greater, ties, k) for k in cutoffs}
     return values | {"MRR": mrr(greater, ties)}

@@ -37,7 +37,7 @@ class EncoderConfig:
     d_state: int = 16
     d_conv: int = 4
     mamba: Literal[1, 2] = 2
-    n_decays: int = 4
+    n_decays: int = 1
     rope: Literal["z", "x", "none"] = "z"
     period: int = 1024
     scale_interaction: bool = True

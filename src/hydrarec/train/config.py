@@ -29,7 +29,7 @@ class TrainConfig:
     """
 
     epochs: int = 50
-    batch_events: int = 8192
+    batch_events: int = 4096
     max_len: int = 200
     windows: Literal["last", "all"] = "all"
     lr: float = 2e-3
