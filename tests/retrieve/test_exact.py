@@ -4,30 +4,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydrarec.data.batch import pack
 from hydrarec.errors import InputError
-from hydrarec.models.contract import Model
 from hydrarec.retrieve.exact import top_k
 
 
-class Fixed(Model):
-    """Gives the scores (B, V) it was made with, in chunks."""
+def chunked(scores, chunk):
+    for first in range(0, scores.shape[1], chunk):
+        yield first, scores[:, first : first + chunk]
 
-    name = "fixed"
 
-    def __init__(self, scores, chunk):
-        self.scores, self.chunk, self.n_items = scores, chunk, scores.shape[1]
-
-    def score(self, batch):
-        for first in range(0, self.n_items, self.chunk):
-            yield first, self.scores[:, first : first + self.chunk]
-
-    def tensors(self):
-        return {}
-
-    @classmethod
-    def from_tensors(cls, config, n_items, tensors):
-        raise NotImplementedError
+def pairs(histories):
+    users = [user for user, history in enumerate(histories) for _ in history]
+    return torch.tensor(users), torch.tensor([item for history in histories for item in history])
 
 
 def by_full_sort(scores, histories, k, exclude_seen, candidates):
@@ -60,10 +48,11 @@ def test_as_a_full_sort_whatever_the_chunks(case, k, chunk, exclude_seen):
     scores, histories, candidates = case
     before = scores.clone()
     rows, best = top_k(
-        Fixed(scores, chunk),
-        pack([np.array(history) for history in histories]),
+        chunked(scores, chunk),
+        len(scores),
         k,
-        exclude_seen=exclude_seen,
+        n_items=scores.shape[1],
+        seen=pairs(histories) if exclude_seen else None,
         candidates=None if candidates is None else torch.tensor(candidates, dtype=torch.int64),
     )
     expected_rows, expected_best = by_full_sort(scores, histories, k, exclude_seen, candidates)
@@ -75,18 +64,17 @@ def test_as_a_full_sort_whatever_the_chunks(case, k, chunk, exclude_seen):
 
 def test_a_larger_catalog():
     scores = torch.randn(20, 3000, generator=torch.Generator().manual_seed(0)).bfloat16()  # many ties
-    histories = [np.array([user]) for user in range(20)]
     for chunk in (3000, 700):
-        rows, best = top_k(Fixed(scores, chunk), pack(histories), 50)
-        expected_rows, expected_best = by_full_sort(scores.float(), histories, 50, False, None)
+        rows, best = top_k(chunked(scores, chunk), 20, 50, n_items=3000)
+        expected_rows, expected_best = by_full_sort(scores.float(), None, 50, False, None)
         assert rows.tolist() == expected_rows.tolist()
         assert best.tolist() == expected_best.tolist()
 
 
 def test_bad_requests():
-    model, batch = Fixed(torch.zeros(1, 3), 3), pack([np.array([0])])
+    scores = torch.zeros(1, 3)
     with pytest.raises(InputError, match="k is 0"):
-        top_k(model, batch, 0)
+        top_k(chunked(scores, 3), 1, 0, n_items=3)
     for row in (-1, 3):
         with pytest.raises(InputError, match=f"candidate row {row} is outside the catalog of 3"):
-            top_k(model, batch, 1, candidates=torch.tensor([1, row]))
+            top_k(chunked(scores, 3), 1, 1, n_items=3, candidates=torch.tensor([1, row]))

@@ -5,22 +5,26 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from hydrarec.data.batch import Batch
 from hydrarec.errors import InputError
-from hydrarec.models.contract import Model
 
 
 @torch.no_grad()
 def top_k(
-    model: Model, batch: Batch, k: int, *, exclude_seen: bool = False, candidates: Tensor | None = None
+    chunks: Iterable[tuple[int, Tensor]],
+    n_users: int,
+    k: int,
+    *,
+    n_items: int,
+    seen: tuple[Tensor, Tensor] | None = None,
+    candidates: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The ``k`` highest scored items of each history, best first; of equal scores the lower row first.
+    """The ``k`` highest scored items of each user, best first; of equal scores the lower row first.
 
     Args:
-        model: scores the catalog chunk by chunk; one chunk and the best so far are held.
-        batch: B histories, none empty.
+        chunks: (first item row, scores (B, n)), as ``Model.score`` yields; one chunk and the best so far are held.
         k: how many; where fewer items may be recommended, the rest has row -1 and score -inf.
-        exclude_seen: leave out the items of the history.
+        n_items: size of the catalog.
+        seen: (users (S,), item rows (S,)) pairs to leave out.
         candidates: (C,) int64 rows, the only ones that may be recommended; None allows all.
 
     Returns:
@@ -31,26 +35,6 @@ def top_k(
     """
     if k < 1:
         raise InputError(f"k is {k}; at least 1 item must be asked for")
-    users = torch.repeat_interleave(torch.arange(batch.n_users, device=batch.items.device), batch.lengths)  # (T,)
-    seen = (users, batch.items) if exclude_seen else None
-    return top_k_of(model.score(batch), batch.n_users, k, n_items=model.n_items, seen=seen, candidates=candidates)
-
-
-@torch.no_grad()
-def top_k_of(
-    chunks: Iterable[tuple[int, Tensor]],
-    n_users: int,
-    k: int,
-    *,
-    n_items: int,
-    seen: tuple[Tensor, Tensor] | None = None,
-    candidates: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """As ``top_k``, of the scores that ``chunks`` yields: (first row, scores (B, n)).
-
-    Args:
-        seen: (users (S,), rows (S,)) pairs to leave out.
-    """
     rows, best, allowed = torch.empty(0), torch.empty(0), None
     for first, chunk in chunks:
         if first == 0:
