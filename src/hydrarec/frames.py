@@ -1,12 +1,30 @@
 """Data frames in and out: anything that speaks Arrow (pandas, polars, pyarrow), and plain lists."""
 
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from hydrarec.data.times import per_second
 from hydrarec.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histories:
+    """Histories of U users, oldest event first.
+
+    Attributes:
+        users: (U,) their names.
+        items: item ids, all histories end to end.
+        offsets: (U+1,) int64; history u is ``items[offsets[u]:offsets[u+1]]``.
+    """
+
+    users: pa.Array
+    items: Any
+    offsets: np.ndarray
 
 
 def is_frame(value: Any) -> bool:
@@ -25,39 +43,87 @@ def like(given: Any, table: pa.Table) -> Any:
     return table
 
 
-def histories_of(given: Any) -> tuple[pa.Array, list[Any]]:
-    """Histories as lists of item ids, with the names of their users.
+def histories_of(given: Any, at: int | None = None) -> Histories:
+    """Histories of item ids, with the names of their users.
 
     Args:
         given: a frame with ``user``, ``item`` and optionally ``time``; a mapping of user to items; or a list of
             lists, whose users are numbered from 0.
+        at: drop events of a frame with ``time`` at or after this, seconds since 1970.
 
     Raises:
-        InputError: a column is missing, or ``given`` is none of these.
+        InputError: a column is missing, a user or time is none, or ``given`` is none of these.
     """
     if is_frame(given):
-        return _from_frame(pa.table(given))
+        return _from_frame(_table(given), at)
     if isinstance(given, dict):
-        return pa.array(list(given)), list(given.values())
+        return _from_lists(_names(given), list(given.values()))
     if isinstance(given, list | tuple):
-        if any(isinstance(history, str | bytes) or not hasattr(history, "__len__") for history in given):
-            raise InputError("histories must be a list of lists of item ids, one list a user")
-        return pa.array(np.arange(len(given))), list(given)
+        return _from_lists(pa.array(np.arange(len(given))), given)
     raise InputError(f"histories must be a frame, a mapping or a list of lists, not {type(given).__name__}")
 
 
-def _from_frame(table: pa.Table) -> tuple[pa.Array, list[Any]]:
+def _from_lists(names: pa.Array, lists: Sequence[Any]) -> Histories:
+    if any(isinstance(each, str | bytes) or not hasattr(each, "__len__") for each in lists):
+        raise InputError("histories must be a list of lists of item ids, one list a user")
+    offsets = np.cumsum([0, *map(len, lists)], dtype=np.int64)
+    return Histories(users=names, items=list(chain.from_iterable(lists)), offsets=offsets)
+
+
+def _names(given: Iterable[Any]) -> pa.Array:
+    try:
+        return pa.array(list(given))
+    except (pa.ArrowException, TypeError) as error:
+        raise InputError(f"the users must all be numbers or all be text: {error}") from error
+
+
+def _table(frame: Any) -> pa.Table:
+    try:
+        table = pa.table(frame)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise InputError(f"the frame of histories cannot be read: {error}") from error
     for name in ("user", "item"):
         if name not in table.column_names:
             raise InputError(f"histories have no column {name!r}; there are {', '.join(table.column_names)}")
-    user = table["user"].combine_chunks().dictionary_encode()  # users in the order of their first row
+    return table
+
+
+def _from_frame(table: pa.Table, at: int | None) -> Histories:
+    user = _plain(table["user"]).dictionary_encode()  # users in the order of their first row
+    if user.null_count:
+        raise InputError("column 'user' of the histories has empty values; fill them in or filter such rows out")
     codes = user.indices.to_numpy(zero_copy_only=False)
-    keys = (codes,)
+    items, order = _plain(table["item"]), np.argsort(codes, kind="stable")
     if "time" in table.column_names:
-        keys = (table["time"].to_numpy(), codes)  # type: ignore[assignment]
-    order = np.lexsort(keys)  # stable: equal times keep the order of the rows
-    items = table["item"].combine_chunks().take(pa.array(order))
-    bounds = np.searchsorted(codes[order], np.arange(1, len(user.dictionary)))
-    edges = [0, *bounds.tolist(), len(order)] if len(order) else [0]
-    lists = [items.slice(first, end - first).to_pylist() for first, end in pairwise(edges)]
-    return user.dictionary, lists
+        times, unit = _times(table["time"])
+        order = np.lexsort((times, codes))  # stable: equal times keep the order of the rows
+        if at is not None:
+            order = order[times[order] < at * unit]
+    offsets = np.searchsorted(codes[order], np.arange(len(user.dictionary) + 1))
+    return Histories(users=user.dictionary, items=items.take(pa.array(order)), offsets=offsets)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.Array:
+    chunks = [_decoded(chunk) for chunk in column.chunks]
+    return pa.concat_arrays(chunks) if chunks else pa.array([], pa.string())
+
+
+def _decoded(values: pa.Array) -> pa.Array:
+    """``values`` without categories, and without string views (as of polars), of which Arrow cannot take rows."""
+    if pa.types.is_dictionary(values.type):
+        return _decoded(values.dictionary).take(values.indices)
+    return values.cast(pa.string()) if pa.types.is_string_view(values.type) else values
+
+
+def _times(column: pa.ChunkedArray) -> tuple[np.ndarray, int]:
+    """(n,) times and how many of their unit make a second."""
+    if column.null_count:
+        raise InputError("column 'time' of the histories has empty values; fill them in or filter such rows out")
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        zone = kind.tz if pa.types.is_timestamp(kind) else None
+        return column.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64()).to_numpy(), 10**6
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise InputError(f"column 'time' of the histories holds {kind}; make it numbers or timestamps")
+    times = column.to_numpy()
+    return times, per_second(np.abs(times).max(initial=0))[0]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from hydrarec.errors import InputError
+
 
 def machine() -> dict[str, str | int]:
     """Processor, cores, memory, and the versions that speed depends on."""
@@ -22,6 +24,20 @@ def machine() -> dict[str, str | int]:
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
+
+
+def usable_device(name: str) -> str:
+    """``name``, if tensors can be put there.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises each of them
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used here ({reason}); use cpu") from error
+    return name
 
 
 def peak_memory_bytes() -> int:

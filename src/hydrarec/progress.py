@@ -155,7 +155,7 @@ def _bars() -> progress.Progress:
         progress.BarColumn(bar_width=12),
         progress.TaskProgressColumn(),
         _Rate(table_column=Column(no_wrap=True)),
-        progress.TimeRemainingColumn(compact=True),
+        progress.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         progress.TextColumn(
             "{task.fields[text]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
         ),
@@ -188,7 +188,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) ->
     Numbers stand to the right, whole ones with separators and others with four places; None is left empty.
     """
     output = Console()
-    grid = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    grid = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     for position, name in enumerate(columns):
         number = all(isinstance(row[position], int | float | None) for row in rows)
         grid.add_column(Text(name), justify="right" if number else "left", no_wrap=number)

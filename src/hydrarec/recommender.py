@@ -1,18 +1,17 @@
 """The user's contract: fit, recommend, observe, save, load, with the caller's own ids in and out."""
 
+import json
 import shutil
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from hydrarec.asked import Asked, of_histories, of_users
 from hydrarec.data.batch import Batch, pack
-from hydrarec.data.prepare import prepare
 from hydrarec.data.protocol import Protocol, SplitName
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
@@ -20,16 +19,17 @@ from hydrarec.data.windows import fill
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.files import whole_folder
-from hydrarec.frames import histories_of, like
+from hydrarec.frames import like
 from hydrarec.items.vocabulary import Vocabulary
+from hydrarec.machine import usable_device
 from hydrarec.models.contract import Model
 from hydrarec.models.hydra import Hydra
 from hydrarec.nn.state import EncoderState
 from hydrarec.progress import Progress, Silent, counter
-from hydrarec.retrieve.exact import top_k, top_k_of
+from hydrarec.retrieve.exact import top_k
+from hydrarec.train.fit import fit
 from hydrarec.train.run import Run, open_run
-from hydrarec.train.settings import choose_protocol, resolve
-from hydrarec.train.train import Resume, train
+from hydrarec.train.train import Resume
 
 _BATCH_EVENTS = 8_192  # a batch stays in cache: eight times as many events take half as long again each
 _SCORE_BYTES = 256 * 2**20
@@ -46,9 +46,10 @@ class Recommender:
         self.run = run
         self.item_table = run.items()
         self.vocabulary = Vocabulary(self.item_table["item"].combine_chunks())
-        self.device = device
         self.model: Model = run.model()
+        self.device = "cpu"  # models that count stay there
         if isinstance(self.model, torch.nn.Module):
+            self.device = usable_device(device)
             self.model.to(device)
         self._dataset_path = dataset
         self._dataset: Dataset | None = None
@@ -85,14 +86,22 @@ class Recommender:
         Raises:
             InputError: bad input, or ``out`` holds another run.
         """
-        overrides = [f"{key}={value}" for key, value in (settings or {}).items()]
-        chosen, fields = resolve(model=model, recipe=_path(recipe), overrides=overrides, seed=seed)
-        out = Path(out)
-        given = protocol.to_dict() if isinstance(protocol, Protocol) else {}
-        name = None if isinstance(protocol, Protocol) else protocol
-        dataset = obtain(source, out, log, **columns)
-        using = choose_protocol(dataset.protocol, name, {**fields, **given})
-        run = train(dataset, out, chosen, using, resume=resume, progress=progress or _silent(), device=device)
+        named, fields = (protocol.split, protocol.to_dict()) if isinstance(protocol, Protocol) else (protocol, {})
+        run = fit(
+            source,
+            Path(out),
+            model=model,
+            recipe=_path(recipe),
+            overrides=[f"{key}={_toml(value)}" for key, value in (settings or {}).items()],
+            seed=seed,
+            protocol=named,
+            protocol_fields={key: value for key, value in fields.items() if key != "split"},
+            columns=columns,
+            resume=resume,
+            progress=progress or Silent(),
+            log=log,
+            device=device,
+        )
         return cls(run, device=device)
 
     @classmethod
@@ -114,13 +123,19 @@ class Recommender:
             self._dataset = self.run.open_dataset(self._dataset_path)
         return self._dataset
 
-    def evaluate(self, part: str = "test", *, progress: Progress | None = None) -> Evaluation:
-        """Measure again on a part of the split, ``valid`` or ``test``."""
+    def evaluate(self, part: Literal["valid", "test"] = "test", *, progress: Progress | None = None) -> Evaluation:
+        """Measure again on a part of the split.
+
+        Raises:
+            InputError: the protocol has no such part, or the data set is gone.
+        """
+        if part not in ("valid", "test"):
+            raise InputError(f"there is no split {part!r}; choose valid or test")
         parts = split(self.dataset, self.run.protocol)
         positions = getattr(parts, part)
         if not len(positions):
             raise InputError(f"protocol {self.run.protocol.split} has no {part} split; use --split test")
-        with (progress or _silent()).task(part, total=len(positions), unit="targets") as task:
+        with (progress or Silent()).task(part, total=len(positions), unit="targets") as task:
             return evaluate(
                 self.model,
                 self.dataset,
@@ -151,49 +166,56 @@ class Recommender:
         Args:
             histories: lists of item ids (oldest first), or a frame with columns ``user``, ``item`` and, unless it is
                 sorted already, ``time``. The users need not be known.
-            users: ids of users in the data set, instead of histories; ``"all"`` takes every one.
+            users: ids of users in the data set, instead of histories; ``"all"`` takes every one that has events.
             states: what ``observe`` gave, instead of histories.
-            at: request time, seconds since 1970: events of ``users`` at or after it are not looked at.
-            exclude_seen: leave out items of the history.
+            at: request time, seconds since 1970: events of ``users``, and of a frame with ``time``, at or after it
+                are not looked at.
+            exclude_seen: leave out items of the history, however long it is.
             candidates: rank only these item ids.
             strict: unknown item ids are an error; otherwise they are named in a warning and skipped.
 
         Returns:
             A table ``user``, ``rank`` (from 1), ``item``, ``score``, best first: an Arrow table, or a frame of the
-            kind that ``histories`` was. Users of plain lists are numbered from 0. Fewer than k rows come back only if
-            there are fewer than k candidates.
+            kind that was given. Users of plain lists and states are numbered from 0. Fewer than k rows come back only
+            if there are fewer than k candidates.
 
         Raises:
-            InputError: none or several of histories, users and states; nothing known in a history.
+            InputError: none or several of histories, users and states; a user who is not known; nothing known in a
+                history, or in the candidates.
         """
         if sum(given is not None for given in (histories, users, states)) != 1:
             raise InputError("give exactly one of histories, users and states")
         if k < 1:
             raise InputError(f"k is {k}; it must be at least 1")
-        allowed = None if candidates is None else self._rows(candidates, strict)
+        k = min(k, self.model.n_items)
+        allowed = None
+        if candidates is not None:
+            allowed = of_histories(self.vocabulary, [list(candidates)], strict=strict).items
+            if not len(allowed):
+                raise InputError("the model knows none of the candidates")
         if states is not None:
             if exclude_seen:
                 raise InputError("a state does not list the items seen; pass histories to exclude them")
             rows, scores = self._from_states(states, k, allowed)
             return self._table(pa.array(np.arange(len(rows))), rows, scores)
         if users is not None:
-            names, packed = self._known(users, at)
+            asked = of_users(self.dataset, users, at)
         else:
-            names, lists = histories_of(histories)
-            packed = [self._rows(history, strict) for history in lists]
-        for name, history in zip(names.to_pylist(), packed, strict=True):
-            if not len(history):
-                raise InputError(f"user {name!r} has no event with an item that the model knows")
-        rows, scores = self._top_k(packed, k, exclude_seen, allowed, progress or _silent())
-        table = self._table(names, rows, scores)
-        return table if users is not None else like(histories, table)
+            asked = of_histories(self.vocabulary, histories, at=at, strict=strict)
+            if len(empty := np.flatnonzero(asked.first == asked.end)):
+                raise InputError(
+                    f"user {asked.users[empty[0]].as_py()!r} has no event with an item that the model knows"
+                )
+        rows, scores = self._top_k(asked, k, exclude_seen, allowed, progress or Silent())
+        return like(histories if users is None else users, self._table(asked.users, rows, scores))
 
     def titles(self, items: Sequence[Any]) -> list[str]:
         """Titles of items, empty where there is none."""
         if "title" not in self.item_table.column_names:
             return [""] * len(items)
         rows = self.vocabulary.rows(items)
-        return [title or "" for title in self.item_table["title"].take(pa.array(rows)).to_pylist()]
+        found = self.item_table["title"].take(pa.array(rows, mask=rows < 0))
+        return [title or "" for title in found.to_pylist()]
 
     def initial_state(self, n_users: int = 1) -> EncoderState:
         """State of users without any event."""
@@ -204,8 +226,8 @@ class Recommender:
         """Append events, a list of item ids for each user of ``state``; the cost does not depend on the past."""
         if len(events) != len(state):
             raise InputError(f"{len(events)} lists of events for the states of {len(state)} users")
-        batch = pack([self._rows(history, strict) for history in events]).to(self.device)
-        return self._recurrent().resume(batch, state)[1]
+        asked = of_histories(self.vocabulary, list(events), strict=strict)
+        return self._recurrent().resume(pack(asked.histories()).to(self.device), state)[1]
 
     def _recurrent(self) -> Hydra:
         if not isinstance(self.model, Hydra):
@@ -217,60 +239,37 @@ class Recommender:
         if not bool((states.position > 0).all()):
             raise InputError("a state without any event cannot be asked; observe an event first")
         scores = self._recurrent().score_hidden(states.hidden)
-        rows, values = top_k_of(scores, len(states), k, n_items=self.model.n_items, candidates=_tensor(allowed))
+        rows, values = top_k(scores, len(states), k, n_items=self.model.n_items, candidates=_tensor(allowed))
         return rows.cpu().numpy(), values.cpu().numpy()
 
     @torch.inference_mode()
     def _top_k(
-        self, packed: list[np.ndarray], k: int, exclude_seen: bool, allowed: np.ndarray | None, progress: Progress
+        self, asked: Asked, k: int, exclude_seen: bool, allowed: np.ndarray | None, progress: Progress
     ) -> tuple[np.ndarray, np.ndarray]:
-        rows, scores = np.empty((len(packed), k), np.int64), np.empty((len(packed), k), np.float32)
+        n_users, n_items = len(asked.users), self.model.n_items
+        rows, scores = np.empty((n_users, k), np.int64), np.empty((n_users, k), np.float32)
         candidates = _tensor(allowed)
-        with progress.task("recommend", total=len(packed), unit="users") as task:
-            for chosen, batch in self._batches(packed):
-                best, value = top_k(self.model, batch, k, exclude_seen=exclude_seen, candidates=candidates)
+        with progress.task("recommend", total=n_users, unit="users") as task:
+            for chosen, batch in self._batches(asked):
+                # All that was seen, not only the events that the model reads.
+                seen = asked.pairs(chosen, self.device) if exclude_seen else None
+                best, value = top_k(
+                    self.model.score(batch), len(chosen), k, n_items=n_items, seen=seen, candidates=candidates
+                )
                 rows[chosen], scores[chosen] = best.cpu().numpy(), value.cpu().numpy()
                 task.advance(len(chosen))
         return rows, scores
 
-    def _batches(self, packed: list[np.ndarray]) -> Iterator[tuple[np.ndarray, Batch]]:
+    def _batches(self, asked: Asked) -> Iterator[tuple[np.ndarray, Batch]]:
         """Histories of similar length together, so that no batch is mostly waiting."""
-        longest = self.run.settings.train.max_len
-        packed = [history[-longest:] for history in packed] if longest else packed
-        lengths = np.array([len(history) for history in packed])
+        asked = asked.latest(self.run.settings.train.max_len)
+        lengths = asked.end - asked.first
         order = np.argsort(-lengths, kind="stable")
-        at_most = max(1, _SCORE_BYTES // (4 * len(self.vocabulary)))
+        at_most = max(1, _SCORE_BYTES // (4 * self.model.n_items))
         for run in fill(lengths[order], _BATCH_EVENTS):
-            for first in range(run.start, run.stop, at_most):
-                chosen = order[first : min(first + at_most, run.stop)]
-                yield chosen, pack([packed[i] for i in chosen]).to(self.device)
-
-    def _known(self, users: Sequence[Any] | str, at: int | None) -> tuple[pa.Array, list[np.ndarray]]:
-        """Ids and whole histories of users in the data set."""
-        data = self.dataset
-        ids = data.user_table["user"].combine_chunks()
-        chosen = np.arange(len(ids)) if isinstance(users, str) else Vocabulary(ids).rows(users)
-        if (chosen < 0).any():
-            unknown = [user for user, row in zip(users, chosen, strict=True) if row < 0]
-            raise InputError(f"user {unknown[0]!r} is not in the data set; give the history itself instead")
-        histories = []
-        for user in chosen:
-            first, end = data.offsets[user], data.offsets[user + 1]
-            if at is not None:
-                end = first + np.searchsorted(data.times[first:end], at)
-            histories.append(np.asarray(data.items[first:end]))
-        return ids.take(pa.array(chosen)), histories
-
-    def _rows(self, ids: Any, strict: bool) -> np.ndarray:
-        rows = self.vocabulary.rows(ids)
-        if (rows < 0).any():
-            unknown = [str(item) for item, row in zip(ids, rows, strict=True) if row < 0]
-            named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-            if strict:
-                raise InputError(f"unknown item ids: {named}")
-            warnings.warn(f"unknown item ids skipped: {named}", stacklevel=3)
-        known: np.ndarray = rows[rows >= 0]
-        return known
+            for start in range(run.start, run.stop, at_most):
+                chosen = order[start : min(start + at_most, run.stop)]
+                yield chosen, pack(asked.histories(chosen)).to(self.device)
 
     def _table(self, names: pa.Array, rows: np.ndarray, scores: np.ndarray) -> pa.Table:
         found = rows >= 0
@@ -285,34 +284,13 @@ class Recommender:
         )
 
 
-def obtain(source: Any, out: Path, log: Callable[[str], None] | None, **columns: Any) -> Dataset:
-    """The data set that ``source`` is, or one prepared from it at ``out/dataset``."""
-    if isinstance(source, Dataset):
-        return source
-    if isinstance(source, str | Path) and (Path(source) / "dataset.json").exists():
-        if any(value is not None for value in columns.values()):
-            raise InputError(f"{source} is prepared already; its columns and filters cannot be changed here")
-        return Dataset.open(Path(source))
-    place = out / "dataset"
-    out.mkdir(parents=True, exist_ok=True)
-    given = {key: value for key, value in columns.items() if value is not None}
-    with tempfile.TemporaryDirectory(prefix=".dataset.", dir=out) as temporary:
-        fresh = prepare(source, Path(temporary) / "dataset", log=log, **given)
-        if (place / "dataset.json").exists():
-            old = Dataset.open(place)
-            if old.fingerprint == fresh.fingerprint:
-                return old
-            raise InputError(f"{place} was made from other data; choose another --out")
-        Path(temporary, "dataset").rename(place)
-    return Dataset.open(place)
-
-
 def _tensor(rows: np.ndarray | None) -> torch.Tensor | None:
     return None if rows is None else torch.from_numpy(rows)
 
 
-def _silent() -> Progress:
-    return Silent()
+def _toml(value: Any) -> str:
+    """A Python value as ``--set`` takes it."""
+    return "none" if value is None else json.dumps(value, default=str)
 
 
 def _path(path: str | Path | None) -> Path | None:

@@ -1,5 +1,6 @@
 """The command line: each command parses, calls and prints. No logic lives here."""
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,38 +16,48 @@ app = App(
     help="Next-item recommendation from a table of events, with multi-head latent Mamba.",
     version=__version__,
     help_format="markdown",
+    suppress_keyboard_interrupt=False,
 )
 # A command's module is imported when the command is called.
 _COMMANDS = {
     "prepare": "Turn a table of events into a data set folder.",
-    "train": "Train a model on events or on a prepared data set, and measure it.",
+    "train": "Train a model on events or on a data set, and measure it.",
     "evaluate": "Measure a trained run again, with intervals and by group.",
-    "recommend": "Recommend the next items for a user, for a history, or for everybody.",
+    "recommend": "Recommend the next items for a user, a history, or everybody.",
     "info": "Describe a data set folder or a run folder.",
-    "doctor": "Say what this machine offers and which parts of hydrarec are in use.",
+    "doctor": "Say what this machine offers and what of it is used.",
     "demo": "Train and compare models on a simulated shop.",
 }
-for _name, _help in _COMMANDS.items():
-    app.command(f"hydrarec.cli.{_name}:{_name}", name=_name, help=_help)
+for _place, (_name, _help) in enumerate(_COMMANDS.items()):
+    app.command(f"hydrarec.cli.{_name}:{_name}", name=_name, help=_help, sort_key=_place)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0 done, 1 failed while working, 2 bad input or usage, 130 interrupted."""
-    warnings.showwarning = _show_warning
-    try:
-        app(
-            list(arguments) if arguments is not None else None,
-            error_console=Console(stderr=True),
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
-    except (InputError, CycloptsError) as error:
-        return _fail(error, 2)
-    except (HydrarecError, OSError, MemoryError) as error:
-        return _fail(error, 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again to go on", 130)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            app(
+                list(arguments) if arguments is not None else None,
+                error_console=Console(stderr=True),
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
+            sys.stdout.flush()  # a full disk behind standard output shows here, not at exit
+        except (InputError, CycloptsError) as error:
+            return _fail(error, 2)
+        except BrokenPipeError:  # the reader of the output has seen enough, such as `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except (HydrarecError, OSError, MemoryError) as error:
+            return _fail(error, 1)
+        except RuntimeError as error:  # as torch reports it
+            if "alloc" not in str(error) and "out of memory" not in str(error):
+                raise
+            return _fail(f"out of memory: {error}", 1)
+        except KeyboardInterrupt:
+            return _fail("interrupted; training goes on when the same command is run again", 130)
     return 0
 
 
@@ -57,4 +68,6 @@ def _fail(error: Exception | str, code: int) -> int:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"hydrarec: warning: {message}", file=sys.stderr)
+    from hydrarec.progress import say
+
+    say(f"warning: {message}")

@@ -8,6 +8,7 @@ from hydrarec.cli.options import Json
 
 def evaluate(
     run: Path,
+    /,
     *,
     split: Literal["valid", "test"] = "test",
     dataset: Path | None = None,
@@ -37,10 +38,12 @@ def evaluate(
     if json:
         print_json({"run": str(run), "protocol": protocol.split, "split": split, **measured})
         return
-    print_metrics(protocol, split, measured["users"], measured)
-    shown = ("HR@10", "NDCG@10")
+    print_metrics(protocol, f"{recommender.run.settings.name}, {split}", measured)
+    k = 10 if 10 in protocol.cutoffs else protocol.cutoffs[-1]
+    shown = (f"HR@{k}", f"NDCG@{k}")
     rows = [
-        [name, f"{int(group['queries']):,}", *(f"{group[metric]:.4f}" for metric in shown)]
+        [name, int(group["queries"]), *(group[metric] for metric in shown)]
         for name, group in measured["groups"].items()
     ]
+    print()
     table("by group", ["group", "targets", *shown], rows)

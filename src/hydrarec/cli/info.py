@@ -1,12 +1,13 @@
 """``hydrarec info``."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hydrarec.cli.options import Json
 
 
-def info(path: Path, *, json: Json = False) -> None:
+def info(path: Path, /, *, json: Json = False) -> None:
     """Describe a data set folder or a run folder.
 
     Parameters
@@ -14,20 +15,20 @@ def info(path: Path, *, json: Json = False) -> None:
     path
         The folder.
     """
-    from hydrarec.cli.output import print_json
+    from hydrarec.cli.output import print_facts, print_json
+    from hydrarec.data.store import is_dataset
     from hydrarec.errors import InputError
-    from hydrarec.progress import table
 
-    if (path / "dataset.json").exists():
+    if is_dataset(path):
         facts = _dataset(path)
     elif (path / "config.json").exists():
         facts = _run(path)
     else:
-        raise InputError(f"{path} is neither a data set nor a run folder")
+        raise InputError(f"{path} is neither a data set nor a run folder; `hydrarec train SOURCE --out RUN` makes both")
     if json:
         print_json(facts)
     else:
-        table(str(path), ["", ""], [[key, str(value)] for key, value in _flat(facts)])
+        print_facts({name: _readable(name, value) for name, value in _spread(facts).items()})
 
 
 def _dataset(path: Path) -> dict[str, Any]:
@@ -55,13 +56,24 @@ def _run(path: Path) -> dict[str, Any]:
         "dataset": run.dataset,
         "settings": run.settings.to_dict(),
         "protocol": run.protocol.to_dict(),
-        "results": {key: value for key, value in run.metrics.items() if key != "test"},
+        "results": {key: value for key, value in run.metrics.items() if key not in ("test", "protocol", "fingerprint")},
         "metrics": run.metrics.get("test", {}).get("metrics", {}),
     }
 
 
-def _flat(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in facts.items():
-        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return rows
+def _spread(facts: dict[str, Any]) -> dict[str, Any]:
+    """The entries of settings, statistics and results as facts of their own."""
+    spread: dict[str, Any] = {}
+    for name, value in facts.items():
+        spread |= value if name in ("settings", "statistics", "results") else {name: value}
+    return spread
+
+
+def _readable(name: str, value: Any) -> Any:
+    if name in ("first_time", "last_time"):
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if name == "dataset" and isinstance(value, dict):
+        return {**value, "fingerprint": value["fingerprint"][:16]}
+    if name == "peak_memory_bytes":
+        return f"{value / 2**20:,.0f} MiB"
+    return f"{value:,}" if type(value) is int else value

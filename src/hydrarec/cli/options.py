@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object, nothing else.")]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Json = Annotated[Flag, Parameter(name="--json", help="Print one JSON object, nothing else.")]
 Out = Annotated[Path, Parameter(help="Folder to write.")]
 
 
-@Parameter(name="*")
+@Parameter(name="*", group="Events")
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """How to read the events."""
@@ -21,7 +22,7 @@ class Columns:
     "Column of the item; guessed from usual names."
     time: str | None = None
     "Column of the time; guessed from usual names."
-    no_time: Annotated[bool, Parameter(negative="")] = False
+    no_time: Flag = False
     "The events have no time; the order of the rows is the order of the events."
     rating: str | None = None
     "Column of a rating to keep."
@@ -45,7 +46,7 @@ class Columns:
         return given
 
 
-@Parameter(name="*")
+@Parameter(name="*", group="Protocol")
 @dataclass(frozen=True, kw_only=True)
 class ProtocolChoice:
     """How to split and measure."""

@@ -1,7 +1,7 @@
 """How commands print: one JSON object, or text for people."""
 
 import json
-import sys
+import textwrap
 from typing import Any
 
 from hydrarec.data.protocol import Protocol
@@ -10,19 +10,48 @@ from hydrarec.progress import table
 
 def print_json(value: dict[str, Any]) -> None:
     """The one object on standard output."""
-    json.dump(value, sys.stdout, ensure_ascii=False, default=str)
-    sys.stdout.write("\n")
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
 
 
-def print_metrics(protocol: Protocol, part: str, users: int, results: dict[str, Any]) -> None:
+def print_metrics(protocol: Protocol, part: str, results: dict[str, Any]) -> None:
     """Metrics with their intervals, under the protocol they were measured by."""
     print(f"protocol: {protocol.describe()}")
-    intervals = results.get("intervals", {})
-    rows = []
-    for name, value in results["metrics"].items():
-        low, high = intervals.get(name, (None, None))
-        rows.append([name, f"{value:.4f}", "" if low is None else f"{low:.4f} to {high:.4f}"])
-    table(f"{part}, {users:,} users", ["metric", "mean", "95 % interval"], rows)
+    metrics, intervals = results["metrics"], results["intervals"]
+
+    def interval(name: str) -> str:
+        low, high = intervals[name]
+        return f"{low:.4f} to {high:.4f}"
+
+    rows: list[list[str | int | float]] = []
+    for k in protocol.cutoffs:
+        names = f"HR@{k}", f"NDCG@{k}"
+        rows.append([k, *(cell for name in names for cell in (metrics[name], interval(name)))])
+    title = f"{part}: {results['users']:,} users, {results['queries']:,} targets"
+    table(title, ["k", "HR@k", "95 % interval", "NDCG@k", "95 % interval"], rows)
+    others = ", ".join(
+        f"{name} {value:.4f}" for name, value in metrics.items() if "@" in name and name not in intervals
+    )
+    print(f"MRR {metrics['MRR']:.4f} ({interval('MRR')}), {others}")
+
+
+def print_facts(facts: dict[str, Any], width: int = 78) -> None:
+    """Values by name, one below the other; a table of values within a line or a few, as ``name value`` pairs."""
+    indent = max(map(len, facts), default=0) + 2
+    for name, value in facts.items():
+        text = "\n".join(textwrap.wrap(_plain(value), width - indent, break_long_words=False)) or "-"
+        print(f"{name:{indent}}{textwrap.indent(text, ' ' * indent).lstrip()}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):  # a name and its value stay on one line
+        return ", ".join(f"{name}\xa0{_plain(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return "\xa0".join(map(_plain, value))
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def seconds(value: float) -> str:

@@ -1,22 +1,20 @@
 """``hydrarec prepare``."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from hydrarec.cli.options import Columns, Json, Out, ProtocolChoice
+from hydrarec.cli.options import Columns, Flag, Json, Out, ProtocolChoice
 
 _COLUMNS, _PROTOCOL = Columns(), ProtocolChoice()
 
 
 def prepare(
     source: str,
+    /,
     *,
     out: Out,
     columns: Columns = _COLUMNS,
     protocol: ProtocolChoice = _PROTOCOL,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Flag = False,
     json: Json = False,
 ) -> None:
     """Turn a table of events into a data set folder.
@@ -34,6 +32,7 @@ def prepare(
     from hydrarec.data.prepare import prepare as make
     from hydrarec.data.protocol import Protocol
     from hydrarec.data.split import leakage_warning, split
+    from hydrarec.errors import InputError
     from hydrarec.progress import say
 
     began = time.monotonic()
@@ -42,6 +41,12 @@ def prepare(
         say(f"warning: {warning}")
     dataset = make(source, Path(out), protocol=chosen, overwrite=overwrite, log=say, **columns.given())
     took = time.monotonic() - began
+    targets = {"valid": 0, "test": 0}
+    try:
+        parts = split(dataset)
+        targets = {"valid": len(parts.valid), "test": len(parts.test)}
+    except InputError as error:  # the data set is whole; another protocol may suit it
+        say(f"warning: {error}")
     if json:
         print_json(
             {
@@ -52,13 +57,13 @@ def prepare(
                 "protocol": chosen.split,
                 "fingerprint": dataset.fingerprint,
                 "seconds": round(took, 3),
+                "targets": targets,
                 "statistics": dataset.statistics,
             }
         )
         return
-    parts = split(dataset)
     print(f"{out}: {dataset.n_users:,} users, {dataset.n_items:,} items, {dataset.n_events:,} events, {seconds(took)}")
     print(f"protocol: {chosen.describe()}")
-    print(f"targets: {len(parts.valid):,} to validate, {len(parts.test):,} to test")
+    print(f"targets: {targets['valid']:,} to validate, {targets['test']:,} to test")
     print(f"fingerprint: {dataset.fingerprint[:16]}")
     print(f"next: hydrarec train {out} --out RUN")

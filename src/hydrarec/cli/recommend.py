@@ -5,20 +5,21 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from hydrarec.cli.options import Json
+from hydrarec.cli.options import Flag, Json
 
 
 def recommend(
     run: Path,
+    /,
     *,
     user: str | None = None,
     history: str | None = None,
-    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    all_: Annotated[Flag, Parameter(name="--all")] = False,
     out: Path | None = None,
-    k: Annotated[int, Parameter(name=["--k", "-k"])] = 10,
+    k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
     at: str | None = None,
-    exclude_seen: Annotated[bool, Parameter(negative="")] = False,
-    strict: Annotated[bool, Parameter(negative="")] = False,
+    exclude_seen: Flag = False,
+    strict: Flag = False,
     dataset: Path | None = None,
     device: str = "cpu",
     json: Json = False,
@@ -40,7 +41,7 @@ def recommend(
     k
         How many items.
     at
-        Request time (a date, or seconds since 1970): later events of the user are not looked at.
+        Request time (a date, or seconds since 1970): no event at or after it is looked at.
     exclude_seen
         Leave out items of the history.
     strict
@@ -66,10 +67,9 @@ def recommend(
         "at": None if at is None else instant(at),
         "exclude_seen": exclude_seen,
         "strict": strict,
-        "progress": reporter(json),
     }
     if out is not None:
-        took, rows = _everybody(recommender, out, how)
+        took, rows = _everybody(recommender, out, {**how, "progress": reporter(json)})
         if json:
             print_json({"out": str(out), "rows": rows, "seconds": round(took, 3)})
         else:
@@ -106,9 +106,11 @@ def _show(recommender: Any, found: list[dict[str, Any]]) -> None:
     from hydrarec.progress import table
 
     titles = recommender.titles([row["item"] for row in found])
-    rows = [[str(place + 1), str(row["item"]), f"{row['score']:.3f}"] for place, row in enumerate(found)]
+    rows: list[list[str | int | float]] = [
+        [place, str(row["item"]), row["score"]] for place, row in enumerate(found, 1)
+    ]
     columns = ["rank", "item", "score"]
     if any(titles):
         rows = [[*row, title] for row, title in zip(rows, titles, strict=True)]
         columns.append("title")
-    table("recommendations", columns, rows)
+    table("", columns, rows)

@@ -12,6 +12,7 @@ _COLUMNS, _PROTOCOL = Columns(), ProtocolChoice()
 
 def train(
     source: str,
+    /,
     *,
     out: Out,
     model: str | None = None,
@@ -44,34 +45,38 @@ def train(
         cpu, cuda, ...
     """
     from hydrarec.cli.output import print_json, print_metrics, seconds
-    from hydrarec.data.split import leakage_warning
     from hydrarec.progress import reporter, say
-    from hydrarec.recommender import obtain
-    from hydrarec.train.settings import choose_protocol, resolve
-    from hydrarec.train.train import train as run_training
+    from hydrarec.train.fit import fit
 
-    settings, recipe_protocol = resolve(model=model, recipe=recipe, overrides=set_ or [], seed=seed)
-    dataset = obtain(source, out, say, **columns.given())
-    chosen = choose_protocol(dataset.protocol, protocol.protocol, {**recipe_protocol, **protocol.fields()})
-    if (warning := leakage_warning(chosen)) is not None:
-        say(f"warning: {warning}")
-    if resume == "auto" and (out / "metrics.json").exists():
-        say(f"{out} is finished already; these are its results")
-    run = run_training(dataset, out, settings, chosen, resume=resume, progress=reporter(json), device=device)
+    run = fit(
+        source,
+        out,
+        model=model,
+        recipe=recipe,
+        overrides=set_ or [],
+        seed=seed,
+        protocol=protocol.protocol,
+        protocol_fields=protocol.fields(),
+        columns=columns.given(),
+        resume=resume,
+        progress=reporter(json),
+        log=say,
+        device=device,
+    )
     results = run.metrics
     if json:
         keys = ("parameters", "seconds", "peak_memory_bytes", "epochs", "fingerprint", "seed", "machine")
         print_json(
             {
                 "run": str(out),
-                "protocol": chosen.split,
+                "protocol": run.protocol.split,
                 "metrics": results["test"]["metrics"],
                 **{key: results[key] for key in keys},
                 "validation": results.get("validation"),
             }
         )
         return
-    print_metrics(chosen, f"{settings.name}, test", results["test"]["users"], results["test"])
+    print_metrics(run.protocol, f"{run.settings.name}, test", results["test"])
     counts = results["parameters"]
     print(
         f"parameters: {counts['encoder']:,} encoder, {counts['items']:,} items; {results['epochs']} epochs in "

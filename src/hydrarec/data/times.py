@@ -1,5 +1,6 @@
 """Times in any usual form, as whole seconds since 1970 and a finer key to sort by."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -80,28 +81,32 @@ def _detect_number(raw: Raw, expression: str, prefix: str) -> Times:
     if prefix:
         raw.refuse("time", f"NOT isfinite({expression})", "is no time", _REMEDY)
     (largest,) = raw.one(f"max(abs({expression}))")
-    smaller_unit: float = 0
-    for bound, per_second, unit in _UNITS:  # noqa: B007 (the last ones are the answer)
-        if largest < bound:
-            break
-        smaller_unit = bound
+    many, unit = per_second(largest)
+    smaller_unit = max((bound for bound, *_ in _UNITS if bound <= largest), default=0)
     bad = f"abs({expression}) >= {10**8} AND abs({expression}) < {smaller_unit:.0f}"
     raw.refuse("time", bad, f"is not in {unit}, as the largest is", "bring all times to one unit")
-    return Times(expression=expression, per_second=per_second, unit=f"{prefix}{unit}")
+    return Times(expression=expression, per_second=many, unit=f"{prefix}{unit}")
+
+
+def per_second(largest: float) -> tuple[int, str]:
+    """The unit of times whose largest is this: how many make a second, and its name."""
+    return next((many, unit) for bound, many, unit in _UNITS if largest < bound or bound == float("inf"))
 
 
 def instant(text: str) -> int:
-    """Seconds since 1970 of one time in words: a number of seconds, or an ISO date (UTC where no zone is given).
+    """Seconds since 1970 of one time in words: a number in the units that events may have, or an ISO date (UTC where
+    no zone is given).
 
     Raises:
         InputError: it is neither.
     """
     try:
-        return int(float(text))
+        number = float(text)
+        return math.floor(number / per_second(abs(number))[0])
     except (ValueError, OverflowError):
         pass
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(f"{text!r} is no time; give seconds since 1970 or a date such as 2024-05-31") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return math.floor((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

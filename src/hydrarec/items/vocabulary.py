@@ -105,7 +105,7 @@ def _plain(ids: Any) -> pa.Array:
         return array.cast(pa.string())
     if pa.types.is_integer(array.type):
         return array.cast(pa.string() if array.type == pa.uint64() else pa.int64())
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+    if any(kind(array.type) for kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
         return array.cast(pa.string())
     raise InputError(f"item ids of type {array.type}; they must be whole numbers or text")
 

@@ -158,8 +158,7 @@ def _results(run: Run, measured: Evaluation) -> dict[str, Any]:
 def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset, resume: Resume) -> Run:
     """The run folder to work in: a new one, or one that can go on."""
     if not (out / "config.json").exists():
-        if out.exists() and any(not _of_a_beginning(path.name) for path in out.iterdir()):
-            raise InputError(f"{out} exists and is not a run folder; choose another --out")
+        refuse_other_folder(out)
         return begin_run(out, settings, protocol, dataset)
     if resume == "never":
         for name in ("checkpoints", "log.jsonl", "metrics.json", "model.safetensors"):
@@ -171,6 +170,14 @@ def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset,
     if difference:
         raise InputError(f"{out} holds another run ({difference}); take another --out, or --resume never to replace it")
     return run
+
+
+def refuse_other_folder(out: Path) -> None:
+    """Raise an ``InputError`` where ``out`` is a file, or holds what no run has written."""
+    if (out / "config.json").exists() or not out.exists():
+        return
+    if not out.is_dir() or any(not _of_a_beginning(path.name) for path in out.iterdir()):
+        raise InputError(f"{out} exists and is not a run folder; choose another --out")
 
 
 def _of_a_beginning(name: str) -> bool:
