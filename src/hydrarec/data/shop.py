@@ -53,12 +53,12 @@ class ShopConfig:
         tail: items of a category are drawn with weight rank^-tail; so are categories.
     """
 
-    n_items: int = 2000
+    n_items: int = 1500
     categories: int = 12
     staple_share: float = 0.04
-    series: int = 6
-    series_length: int = 40
-    tail: float = 0.7
+    series: int = 5
+    series_length: int = 30
+    tail: float = 0.8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
