@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError  # its writer's name for a full disk
+
 from hydrarec.errors import HydrarecError, InputError
 
 
@@ -37,8 +39,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as error:
-        raise HydrarecError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HydrarecError(f"cannot write {path}: {reason}; nothing was changed") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -68,8 +71,9 @@ def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             temporary.rename(path)
-    except OSError as error:
-        raise HydrarecError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HydrarecError(f"cannot write {path}: {reason}; nothing was changed") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

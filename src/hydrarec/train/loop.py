@@ -120,9 +120,8 @@ class Fit:
 
     def _check_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):
-            kept = (
-                f"the last good checkpoint is kept in {self.checkpoints}" if self.checkpoints else "nothing was saved"
-            )
+            saved = self.checkpoints is not None and any(self.checkpoints.glob("step-*"))
+            kept = f"the last good checkpoint is kept in {self.checkpoints}" if saved else "nothing was saved before"
             raise HydrarecError(f"the {name} became {value} at step {self.position.step + 1}; {kept}; try a lower lr")
 
     def _validation(self) -> dict[str, float]:
