@@ -7,6 +7,7 @@ from hydrarec.data.protocol import Protocol
 from hydrarec.data.shop import ShopConfig, open_shop
 from hydrarec.data.simulate import place_of, simulate
 from hydrarec.data.split import split
+from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.evaluate.metrics import hit_rate, ndcg
 from hydrarec.models.itemknn import ItemKNN, ItemKNNConfig
@@ -104,6 +105,16 @@ def test_the_same_seed_gives_the_same_events(simulation):
     assert first.events().equals(again.events())
     assert first.item_table().equals(again.item_table())
     assert not first.events().equals(other.events())
+
+
+def test_a_shop_of_odd_size():
+    shop = simulate(SimulationConfig(n_users=5, shop=ShopConfig(n_items=97, categories=5)), seed=0).shop
+    assert shop.series.shape[1] == 9  # the smallest category
+    assert len(set(shop.titles)) == 97
+    with pytest.raises(InputError, match="more items"):
+        ShopConfig(n_items=50)
+    with pytest.raises(InputError, match="categories"):
+        ShopConfig(categories=13)
 
 
 def test_it_looks_like_a_shop(simulation):

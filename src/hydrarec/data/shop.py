@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hydrarec.errors import InputError
+
 _AISLES: tuple[dict[str, str], ...] = (
     {
         "Kitchen": "skillet,saucepan,chef's knife,cutting board,whisk,mixing bowl,colander,kettle",
@@ -60,6 +62,21 @@ class ShopConfig:
     series_length: int = 30
     tail: float = 0.8
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.categories <= len(_AISLES[0]):
+            raise InputError(f"categories is {self.categories}; it must lie between 1 and {len(_AISLES[0])}")
+        if self.smallest < 3 or self.series < 1 or self.series_length < 3:
+            raise InputError("a shop needs a series, of three items at least, in every category; give it more items")
+
+    @property
+    def n_staples(self) -> int:
+        return max(1, round(self.staple_share * self.n_items))
+
+    @property
+    def smallest(self) -> int:
+        """Items of the smallest category."""
+        return (self.n_items - self.n_staples) // (2 * self.categories)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shop:
@@ -88,9 +105,8 @@ def open_shop(config: ShopConfig, generator: np.random.Generator) -> Shop:
     """Stock a shop at random."""
     names = [list(aisle.items())[: config.categories] for aisle in _AISLES]
     n_categories = 2 * config.categories
-    n_staples = max(1, round(config.staple_share * config.n_items))
     category = np.full(config.n_items, -1)
-    category[n_staples:] = np.arange(config.n_items - n_staples) % n_categories
+    category[config.n_staples :] = np.arange(config.n_items - config.n_staples) % n_categories
     generator.shuffle(category)
     weight = np.zeros(config.n_items)
     for number in range(-1, n_categories):
@@ -120,7 +136,7 @@ def _zipf(n: int, exponent: float) -> np.ndarray:
 
 def _series(rows: np.ndarray, weight: np.ndarray, config: ShopConfig, generator: np.random.Generator) -> np.ndarray:
     """(series, length) orders of a category's items. Popular items lie on more of them than others."""
-    length = min(config.series_length, len(rows))
+    length = min(config.series_length, config.smallest)
     taken: set[tuple[int, int]] = set()
     result: list[np.ndarray] = []
     for _ in range(1000 * config.series):

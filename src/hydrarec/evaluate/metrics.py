@@ -38,7 +38,7 @@ def mrr(greater: Integers, ties: Integers, k: int | None = None) -> Floats:
 
 
 def accuracy(greater: Integers, ties: Integers, cutoffs: tuple[int, ...]) -> dict[str, Floats]:
-    """Every metric of every query: (Q,) by name, as in ``{"HR@10": ..., "NDCG@10": ..., "MRR@10": ..., "MRR": ...}``."""
+    """Every metric of every query, (Q,) by name: ``HR@k``, ``NDCG@k`` and ``MRR@k`` of each cut-off, and ``MRR``."""
     values = {f"HR@{k}": hit_rate(greater, ties, k) for k in cutoffs}
     values |= {f"NDCG@{k}": ndcg(greater, ties, k) for k in cutoffs}
     values |= {f"MRR@{k}": mrr(greater, ties, k) for k in cutoffs}
