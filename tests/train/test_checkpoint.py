@@ -87,7 +87,7 @@ def test_an_epoch_ends_at_the_step_of_its_last_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)
     for epoch in (9_999, 10_000):
         save_checkpoint(tmp_path, *trained(), {}, position(10, epoch))
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("step-*"))) == 2
     found = load_checkpoint(tmp_path, *make())
     assert found is not None
     assert found[0].epoch == 10_000

@@ -37,6 +37,14 @@ def test_defaults():
     assert protocol == {}
 
 
+def test_positions_repeat_with_the_training_window():
+    assert resolve()[0].model.period == 200
+    assert resolve(overrides=["train.max_len=50"])[0].model.period == 50
+    assert resolve(overrides=["train.max_len=50", "model.period=30"])[0].model.period == 30
+    assert resolve(overrides=["train.max_len=0"])[0].model.period == 1024
+    assert resolve(model="markov")[0].train.max_len == 200
+
+
 def test_recipe_then_set_then_seed(recipe):
     settings, protocol = resolve(recipe=recipe, overrides=["train.lr=0.5", "d_model=16", "train.seed=5"])
     assert (settings.train.lr, settings.train.epochs, settings.train.seed) == (0.5, 9, 5)

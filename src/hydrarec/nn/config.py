@@ -21,7 +21,8 @@ class EncoderConfig:
         mamba: 1: a decay for every channel and state. 2: ``n_decays`` decays a head.
         n_decays: Mamba-2 only, decays of a head; must divide E.
         rope: which path carries the position: ``z`` the item path, ``x`` the history path, or ``none``.
-        period: positions repeat after so many events; not smaller than the training window.
+        period: positions repeat after so many events; longer than the training window, it would let a stream meet
+            positions that training never did. Settings take the window (``train.max_len``) unless it is given.
         scale_interaction: divide the interaction by sqrt(v).
         share_projections: W_X = W_Z.
         ffn: width of the feed-forward part as a multiple of d; 0 leaves it out.

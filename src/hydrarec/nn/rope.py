@@ -23,8 +23,8 @@ def rotate(z: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
 def positions_of(offsets: Tensor, start: Tensor, period: int) -> Tensor:
     """Number of every event in its user's stream, modulo ``period``.
 
-    A model trained on windows of at most ``period`` events meets no rotation in an endless stream that it has not
-    met in training.
+    A model trained on windows of ``period`` events or more meets no rotation in an endless stream that it has not met
+    in training.
 
     Args:
         offsets: (U+1,) bounds of the histories.

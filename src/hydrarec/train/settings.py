@@ -79,6 +79,9 @@ def resolve(
     known = {"model": config_class, "loss": LossConfig, "train": TrainConfig}
     sections = override(sections, overrides, known)
     settings = Settings.from_dict(sections, where)
+    window = settings.train.max_len
+    if window and hasattr(settings.model, "period") and "period" not in sections["model"]:
+        settings = replace(settings, model=replace(settings.model, period=window))
     if seed is not None:
         settings = replace(settings, train=replace(settings.train, seed=seed))
     return settings, protocol
