@@ -75,7 +75,9 @@ def test_parameter_counts():
     F = E + 2 * N
     head = c * (E + F + m) + F * K + F + E + m + m + E + E * c  # in, conv, its bias, D, dt, A, norm, out
     layer = d + 2 * d * v * c + v * head + v * c * d + d + 3 * d * 2 * d  # norm, W_X W_Z, heads, W_O, norm, SwiGLU
-    assert make().parameter_counts() == {"items": 11 * d, "encoder": d + 2 * layer}
+    output = d + d * d  # norm, matrix
+    assert make().parameter_counts() == {"items": 11 * d, "encoder": d + 2 * layer + output}
+    assert make(output_projection=False).parameter_counts()["encoder"] == d + 2 * layer
 
 
 def test_registry_and_config():

@@ -33,6 +33,7 @@ def configs(draw):
         share_projections=draw(st.booleans()),
         gated_residual=draw(st.booleans()),
         ffn=draw(st.sampled_from([0, 2])),
+        output_projection=draw(st.booleans()),
     )
 
 
