@@ -77,9 +77,9 @@ def train(
         )
         return
     print_metrics(run.protocol, f"{run.settings.name}, test", results["test"])
-    counts = results["parameters"]
+    counts, epochs = results["parameters"], results["epochs"]
     print(
-        f"parameters: {counts['encoder']:,} encoder, {counts['items']:,} items; {results['epochs']} epochs in "
+        f"parameters: {counts['encoder']:,} encoder, {counts['items']:,} items; {epochs} epoch{'s' * (epochs != 1)} in "
         f"{seconds(results['seconds'])}; peak {results['peak_memory_bytes'] / 2**20:,.0f} MiB"
     )
     print(f"seed {results['seed']}, data {results['fingerprint'][:16]}, {results['machine']['processor']}")

@@ -191,7 +191,7 @@ def _difference(run: Run, settings: Settings, protocol: Protocol, dataset: Datas
     before = {**run.settings.to_dict(), "protocol": run.protocol.to_dict()}
     now = {**settings.to_dict(), "protocol": protocol.to_dict()}
     for section in now:
-        for key in sorted({*before[section], *now[section]}):
+        for key in sorted({*before[section], *now[section]}, key=lambda key: (key != "name", key)):
             old, new = before[section].get(key), now[section].get(key)
             if old != new:
                 return f"{section}.{key} was {old}, now {new}"
