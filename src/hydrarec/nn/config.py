@@ -27,6 +27,8 @@ class EncoderConfig:
         share_projections: W_X = W_Z.
         ffn: width of the feed-forward part as a multiple of d; 0 leaves it out.
         gated_residual: a learned gate before each residual sum (LiGR).
+        output_projection: RMSNorm and a linear map after the last layer. Without it the residual path carries an
+            item's own vector straight to the scorer, where it is most similar to itself.
         dropout: share of activations set to zero in training.
     """
 
@@ -45,6 +47,7 @@ class EncoderConfig:
     share_projections: bool = False
     ffn: float = 2.0
     gated_residual: bool = False
+    output_projection: bool = True
     dropout: float = 0.2
 
     @property

@@ -14,7 +14,7 @@ from hydrarec.nn.state import EncoderState
 
 
 class HydraEncoder(nn.Module):
-    """RMSNorm(Dropout(x)), then Hydra layers.
+    """RMSNorm(Dropout(x)), then Hydra layers, then the output projection.
 
     A history fed whole, in chunks, or event by event gives the same hidden states.
     """
@@ -25,6 +25,10 @@ class HydraEncoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
         self.layers = nn.ModuleList(HydraLayer(config) for _ in range(config.n_layers))
+        d = config.d_model
+        self.output: nn.Module = nn.Identity()
+        if config.output_projection:
+            self.output = nn.Sequential(nn.RMSNorm(d, eps=1e-6), nn.Linear(d, d, bias=False))
 
     def initial_state(self, n_users: int) -> EncoderState:
         """The state before the first event."""
@@ -51,6 +55,7 @@ class HydraEncoder(nn.Module):
             before = None if state is None else HeadState(state.conv[:, i], state.ssm[:, i])
             h, after = layer(h, positions, batch.offsets, before)
             states.append(after)
+        h = self.output(h)
         hidden = h[batch.last.clamp(min=0)] if len(h) else h.new_zeros(batch.n_users, h.shape[1])
         kept = torch.zeros_like(hidden) if state is None else state.hidden
         hidden = torch.where((batch.lengths > 0).unsqueeze(1), hidden, kept)
