@@ -15,10 +15,10 @@ TINY = {
 }
 
 
-def event_table(users: int = USERS, length: int = LENGTH, *, text: bool = False) -> pa.Table:
+def event_table(users: int = USERS, length: int = LENGTH, *, items: int = ITEMS, text: bool = False) -> pa.Table:
     """Users from 1 and items from 1 on (``text``: u1, i1 ...), in order of time, seconds since 1970."""
     rows = [
-        (user, (user + day) % ITEMS + 1, FIRST + day * DAY + user) for day in range(length) for user in range(users)
+        (user, (user + day) % items + 1, FIRST + day * DAY + user) for day in range(length) for user in range(users)
     ]
     columns = {
         "user": [f"u{user + 1}" if text else user + 1 for user, _, _ in rows],
