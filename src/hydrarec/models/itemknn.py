@@ -67,6 +67,7 @@ class ItemKNN(Model):
         return cls(config, *nearest(vectors, compressed(users, items, weights, (n_users, n_items)), config.neighbours))
 
     def score(self, batch: Batch) -> Iterator[tuple[int, Tensor]]:
+        batch = batch.to("cpu")  # where the neighbours are
         age = torch.repeat_interleave(batch.offsets[1:], batch.lengths) - 1 - torch.arange(len(batch.items))
         weights = self.config.decay ** age.float()
         rows = torch.repeat_interleave(torch.arange(batch.n_users), batch.lengths)

@@ -59,6 +59,7 @@ class Markov(Model):
         return cls(config, {name: torch.from_numpy(array) for name, array in tensors.items()})
 
     def score(self, batch: Batch) -> Iterator[tuple[int, Tensor]]:
+        batch = batch.to("cpu")  # where the counts are
         some = (batch.lengths > 0).nonzero()[:, 0]
         last = batch.items[batch.last[some]]
         lengths = self.starts[last + 1] - self.starts[last]
