@@ -209,7 +209,8 @@ def test_steps_are_clipped_and_follow_the_schedule(monkeypatch):
 
     monkeypatch.setattr(training.optimiser, "step", step)
     run(training)
-    expected = [0.01 * k / 6 for k in range(6)] + [0.005 * (1 + np.cos(np.pi * k / 6)) for k in range(6)]
+    middles = np.arange(6) + 0.5  # of the steps
+    expected = [*(0.01 * middles / 6), *(0.005 * (1 + np.cos(np.pi * middles / 6)))]
     assert [rate for rate, _ in rates] == pytest.approx(expected)
     assert all(one == other for one, other in rates)
     assert max(norms) <= 1.001e-3

@@ -72,3 +72,5 @@ def _check(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tens
         raise ValueError(f"the {m} decays of a head must divide its {E} channels")
     if offsets.dtype != torch.int64 or offsets.dim() != 1 or offsets.numel() < 1:
         raise ValueError("offsets must be a vector of int64 with one more entry than there are histories")
+    if int(offsets[-1]) != T:
+        raise ValueError(f"offsets end at {int(offsets[-1])}, but there are {T} events")

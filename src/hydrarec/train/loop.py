@@ -85,7 +85,7 @@ class Fit:
         batches = EpochBatches(dataset, source, config.batch_events, config.seed, position.epoch)
         self.model.train()
         for batch in batches.start_at(position.batch):
-            done = (position.epoch + position.batch / len(batches)) / config.epochs
+            done = (position.epoch + (position.batch + 0.5) / len(batches)) / config.epochs  # the middle of the step
             value = self._step(batch, learning_rate(config, done))
             position.batch += 1
             position.step += 1
