@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # the reader of the output has seen enough, such as `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        except (HydrarecError, OSError, MemoryError) as error:
+        except OSError as error:
+            return _fail(f"{error.filename}: {error.strerror}" if error.filename else error, 1)
+        except (HydrarecError, MemoryError) as error:
             return _fail(error, 1)
         except RuntimeError as error:  # as torch reports it
             if "alloc" not in str(error) and "out of memory" not in str(error):

@@ -100,6 +100,8 @@ def _fit_neural(
     with progress.task("train", total=total, done=done, unit="events") as task:
         fit.report = task.advance
         position = fit.run(dataset, parts.train_ends)
+        if position.epoch < config.epochs:
+            task.advance(0, f"stopped: nothing better since epoch {position.best_epoch}")
     facts = {
         "epochs": position.epoch,
         "best_epoch": position.best_epoch or position.epoch,
