@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydrarec.data.prefix import training_events
 from hydrarec.data.protocol import Protocol
-from hydrarec.data.split import leakage_warning, split, time_boundaries, train_items
+from hydrarec.data.split import leakage_warning, split, time_boundaries
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 
@@ -59,11 +60,6 @@ def test_events_at_one_time_before_the_boundary_all_train():
     check(split(dataset, Protocol(boundary=2)), [3], [], [3])
 
 
-def test_train_items():
-    assert train_items(HAND, split(HAND, Protocol(boundary=8, quantile=0.5))).tolist() == [True] * 2 + [False] * 4
-    assert train_items(HAND, split(HAND, Protocol.named("hstu"))).tolist() == [True] * 4 + [False] * 2
-
-
 def test_leakage_is_told():
     assert leakage_warning(Protocol()) is None
     for name in ("loo", "hstu"):
@@ -110,7 +106,7 @@ def test_properties(data):
         return
     assert np.all((offsets[:-1] <= result.train_ends) & (result.train_ends <= offsets[1:]))
     trained = set(np.flatnonzero(np.arange(events) < result.train_ends[users]))
-    assert set(np.flatnonzero(train_items(dataset, result))) == trained
+    assert set(training_events(dataset, result.train_ends)[0]) == trained
     for targets in (result.valid, result.test):
         assert np.all(np.diff(targets) > 0)
         assert not trained & set(targets)

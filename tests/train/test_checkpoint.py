@@ -8,7 +8,7 @@ import torch
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.train import checkpoint
-from hydrarec.train.checkpoint import Position, clear_checkpoints, load_checkpoint, save_checkpoint
+from hydrarec.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.optimiser import adamw
 
@@ -67,7 +67,6 @@ def test_before_the_first_step_and_without_best_weights(tmp_path):
 
 def test_no_checkpoint(tmp_path):
     assert load_checkpoint(tmp_path / "none", *make()) is None
-    clear_checkpoints(tmp_path / "none")
 
 
 def test_only_the_newest_is_kept_and_leftovers_go(tmp_path):
@@ -78,8 +77,6 @@ def test_only_the_newest_is_kept_and_leftovers_go(tmp_path):
     found = load_checkpoint(tmp_path, *make())
     assert found is not None
     assert found[0].step == 100
-    clear_checkpoints(tmp_path)
-    assert load_checkpoint(tmp_path, *make()) is None
 
 
 def test_an_epoch_ends_at_the_step_of_its_last_batch(tmp_path, monkeypatch):

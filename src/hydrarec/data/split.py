@@ -74,16 +74,6 @@ def time_boundaries(dataset: Dataset, protocol: Protocol) -> tuple[int, int]:
     return (valid if valid > first else test), test
 
 
-def train_items(dataset: Dataset, split: Split) -> np.ndarray:
-    """(I,) bool: which items have a training event."""
-    offsets = np.asarray(dataset.offsets)
-    lengths = np.stack([split.train_ends - offsets[:-1], offsets[1:] - split.train_ends], axis=1)
-    trains = np.repeat(np.tile([True, False], len(lengths)), lengths.ravel())  # (E,)
-    seen = np.zeros(dataset.n_items, bool)
-    seen[np.asarray(dataset.items)[trains]] = True
-    return seen
-
-
 def leakage_warning(protocol: Protocol) -> str | None:
     """One line on what the protocol leaks, or None."""
     if protocol.split == "time":

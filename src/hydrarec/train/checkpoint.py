@@ -106,10 +106,6 @@ def load_checkpoint(
     return position, _part(tensors, "best.")
 
 
-def clear_checkpoints(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def _all(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
