@@ -13,6 +13,7 @@ TINY = {
     "train.epochs": 1,
     "train.max_len": 20,
 }
+TINY_SET = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]  # for the command line
 
 
 def event_table(users: int = USERS, length: int = LENGTH, *, items: int = ITEMS, text: bool = False) -> pa.Table:

@@ -2,11 +2,9 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from events import TINY, event_table, write_csv
+from events import TINY_SET, event_table, write_csv
 
 from hydrarec.cli import main
-
-TINY_SET = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import TINY_SET
-from events import DAY, FIRST, ITEMS, USERS, event_table, history
+from events import DAY, FIRST, ITEMS, TINY_SET, USERS, event_table, history
 
 import hydrarec
 from hydrarec import prepare

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import TINY_SET
+from events import TINY_SET
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
 

@@ -1,8 +1,7 @@
 """Usage: help, mistyped words, and what a person sees."""
 
 import pytest
-from conftest import TINY_SET
-from events import ITEMS
+from events import ITEMS, TINY_SET
 
 import hydrarec
 from hydrarec.models.registry import NAMES
