@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import close, offsets_of, ragged
 
-from hydrarec.ops import backends, selective_scan
+from hydrarec.ops import backends, chunked, selective_scan
 
 NAMES = ("x", "dt", "A", "B", "C", "state")
 FAST = [name for name in backends if name != "reference"]
@@ -192,3 +192,18 @@ def test_decays_must_divide_channels_and_offsets_must_be_whole_numbers():
         run({**given_problem, **thirds}, [4], None)
     with pytest.raises(ValueError, match="int64"):
         selective_scan(**given_problem, offsets=torch.tensor([0.0, 4.0]))
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 16, 32, 64])
+def test_any_chunk_size_gives_the_same(size, monkeypatch):
+    lengths = [70, 0, 1, 16, 33]
+    given = problem(2, 2, 2, 2, 3, lengths)
+    monkeypatch.setattr(chunked, "chunk_size", lambda lengths: size)
+    for got, expected in zip(run(given, lengths, "chunked"), run(given, lengths, "reference"), strict=True):
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_chunk_size_follows_the_lengths():
+    assert chunked.chunk_size(torch.full((1000,), 5)) == 8  # little padding
+    assert chunked.chunk_size(torch.tensor([50_000])) == 64  # few steps between chunks
+    assert chunked.chunk_size(torch.tensor([], dtype=torch.int64)) in (8, 16, 32, 64)
