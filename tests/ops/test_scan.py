@@ -207,3 +207,14 @@ def test_chunk_size_follows_the_lengths():
     assert chunked.chunk_size(torch.full((1000,), 5)) == 8  # little padding
     assert chunked.chunk_size(torch.tensor([50_000])) >= 32  # few steps between chunks
     assert chunked.chunk_size(torch.tensor([], dtype=torch.int64)) in (8, 16, 32, 64)
+
+
+@pytest.mark.parametrize("mamba", [1, 2])
+def test_half_precision_is_computed_in_float32(mamba):
+    lengths = [40, 3]
+    halves = {name: value.bfloat16() for name, value in problem(mamba, 2, 2, 2, 3, lengths).items()}
+    expected = run({name: value.float() for name, value in halves.items()}, lengths, "chunked")
+    with torch.autocast("cpu", torch.bfloat16):
+        got = run(halves, lengths, "chunked")
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

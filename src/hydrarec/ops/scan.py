@@ -28,10 +28,11 @@ def selective_scan(
     """Run h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T, y_t = h_t C_t over packed histories.
 
     Each history starts from its own ``state`` and never sees another. Source: Gu & Dao 2023 (Mamba-1),
-    Dao & Gu 2024 (Mamba-2), in G heads with their own B and C.
+    Dao & Gu 2024 (Mamba-2), in G heads with their own B and C. Half precision, also under autocast, is computed in
+    float32: a recurrence adds up its rounding errors.
 
     Args:
-        x: (T, G, E) inputs, float32 or float64.
+        x: (T, G, E) inputs.
         dt: step sizes, positive: (T, G, E) for Mamba-1; (T, G, m) for Mamba-2, m dividing E.
         A: decay rates, negative: (G, E, N) for Mamba-1; (G, m) for Mamba-2.
         B: (T, G, N) what enters the state.
@@ -41,16 +42,18 @@ def selective_scan(
         backend: a name in ``backends``; None takes the fastest.
 
     Returns:
-        y (T, G, E), and the state after each history's last event (U, G, E, N).
+        y (T, G, E), and the state after each history's last event (U, G, E, N), both at least float32.
 
     Raises:
         ValueError: shapes do not fit.
     """
     _check(x, dt, A, B, C, offsets, state)
+    dtype = torch.promote_types(torch.promote_types(x.dtype, dt.dtype), torch.float32)
     if state is None:
-        state = x.new_zeros(offsets.numel() - 1, x.shape[1], x.shape[2], B.shape[2])
+        state = x.new_zeros(offsets.numel() - 1, x.shape[1], x.shape[2], B.shape[2], dtype=dtype)
     run = backends[backend or next(iter(backends))]
-    return run(x, dt, A, B, C, offsets, state)
+    with torch.autocast(x.device.type, enabled=False):
+        return run(x.to(dtype), dt.to(dtype), A.to(dtype), B.to(dtype), C.to(dtype), offsets, state.to(dtype))
 
 
 def _check(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, state: Tensor | None) -> None:
