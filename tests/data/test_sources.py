@@ -152,8 +152,8 @@ HEADER = b"user_id,item_id,timestamp\n"
         ("a.csv", b"user,item,,time\n1,2,3,4\n", "without a name"),
         ("a.csv", HEADER + b"1,2,3\n1,2\n", r"cannot be read: .*Line: 3"),
         ("a.csv", HEADER + b"1,2,3\n1,2,3,4\n", r"cannot be read: .*Line: 3"),
-        ("a.csv", b"\xff\xfe\x00user", "cannot be read"),
-        ("a.csv", HEADER + b"1,\xff\xfe,3\n", "cannot be read"),
+        ("a.csv", b"\xff\xfe\x00user", "save it as UTF-8"),
+        ("a.csv", HEADER + b"1,\xff\xfe,3\n", "not UTF-8 text"),
         ("a.csv.gz", b"no gzip at all", "cannot be read"),
         ("a.csv.gz", gzip.compress(csv_of(pd.concat([FRAME] * 50)))[:-9], "cannot be read"),
         ("a.csv.zst", b"no zstd at all", "cannot be read"),
@@ -166,6 +166,13 @@ HEADER = b"user_id,item_id,timestamp\n"
 )
 def test_bad_files(tmp_path, name, content, message):
     source_error(write(tmp_path / name, content), message)
+
+
+def test_a_damaged_file_in_a_folder_named_like_a_full_disk(tmp_path):
+    (tmp_path / "workspace to write").mkdir()
+    source_error(
+        write(tmp_path / "workspace to write" / "a.csv", HEADER + b"1,2,3\n1,2\n"), r"cannot be read: .*Line: 3"
+    )
 
 
 def test_truncated_parquet(tmp_path):

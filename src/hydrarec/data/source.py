@@ -25,11 +25,14 @@ _FORMATS = {
     ".inter": "recbole",
     ".item": "recbole",
     ".parquet": "parquet",
+    ".json": "json",
     ".jsonl": "json",
     ".ndjson": "json",
 }
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
-_KINDS = "CSV, TSV, Parquet, JSON lines (.jsonl, .ndjson) or RecBole .inter; text may end in .gz or .zst"
+# How DuckDB and the system report that nothing more can be written.
+_FULL_DISK = ("Could not write", "ailed to write", "No space left")
+_KINDS = "CSV, TSV, Parquet, JSON lines (.json, .jsonl, .ndjson) or RecBole .inter; text may end in .gz or .zst"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class Source:
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
-            if "write" in str(error) or "space" in str(error):  # the spill folder's disk, not the source
+            if any(sign in str(error) for sign in _FULL_DISK):  # the spill folder's disk, not the source
                 raise
             raise InputError(f"{self.name} cannot be read: {_detail(error)}") from error
 
@@ -139,7 +142,9 @@ def _open_file(path: Path, kind: str, compression: str) -> Source:
             relation = _json_relation(path, compression, names)
         else:
             names, relation = _open_delimited(path, kind, compression)
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+    except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as {kind}: {_first_line(error)}; is it damaged?") from error
     return Source(name=str(path), columns=_unique(names, path), relation=relation, text=kind != "parquet")
 
