@@ -1,3 +1,5 @@
+from datetime import UTC, date, datetime
+
 import pytest
 
 from hydrarec.data.protocol import Protocol
@@ -29,11 +31,26 @@ def test_dict_there_and_back():
         ({"target": "first"}, "choose one of"),
         ({"quantil": 0.5}, "did you mean quantile"),
         ({"xyz": 0.5}, "the fields are"),
+        ({"quantile": "0.9"}, "quantile is '0.9'; it must lie between 0 and 1"),
+        ({"cutoffs": 10}, "cutoffs is 10; it must be a list"),
+        ({"cutoffs": [1.5]}, "positive whole numbers"),
+        ({"exclude_seen": "no"}, "exclude_seen is 'no'; it must be true or false"),
+        ({"boundary": "soon"}, "'soon' is no time"),
+        ({"split": "loo", "target": "next"}, "target is 'next'; it belongs to split time"),
+        ({"split": "hstu", "boundary": 7}, "belongs to split time"),
     ],
 )
 def test_bad_fields(fields, message):
     with pytest.raises(InputError, match=message):
         Protocol.from_dict(fields)
+
+
+def test_a_boundary_is_a_date_or_a_time_in_any_unit():
+    day = 1_704_067_200  # 2024-01-01, UTC
+    for given in ("2024-01-01", date(2024, 1, 1), datetime(2024, 1, 1, tzinfo=UTC), day, float(day), 1000 * day):
+        assert Protocol.named("time", boundary=given).boundary == day
+    with pytest.raises(InputError, match="whole seconds since 1970"):
+        Protocol(boundary="2024-01-01")
 
 
 def test_an_unknown_name():
@@ -43,7 +60,8 @@ def test_an_unknown_name():
 
 @pytest.mark.parametrize("split", ["time", "loo", "hstu"])
 def test_describe_is_one_short_line(split):
-    longest = Protocol.named(split, boundary=1_600_000_000, target="every", candidates="train", exclude_seen=True)
+    of_time = {"boundary": 1_600_000_000, "target": "every"} if split == "time" else {}
+    longest = Protocol.named(split, **of_time, candidates="train", exclude_seen=True)
     for protocol in (Protocol.named(split), longest):
         assert split in protocol.describe()
         assert len(protocol.describe()) < 80

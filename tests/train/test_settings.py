@@ -51,6 +51,9 @@ def test_recipe_then_set_then_seed(recipe):
     assert (settings.model.d_model, settings.model.n_heads) == (16, 2)
     assert (settings.loss.kind, settings.loss.negatives) == ("sampled", 7)
     assert protocol == {"split": "loo", "cutoffs": [3]}
+    assert resolve(recipe=recipe, overrides=["protocol.cutoffs=[5, 6]", "exclude_seen=true"])[1] == {
+        "split": "loo", "cutoffs": [5, 6], "exclude_seen": True,
+    }  # fmt: skip
     assert resolve(recipe=recipe, overrides=["train.seed=5"], seed=6)[0].train.seed == 6
 
 
@@ -83,6 +86,11 @@ def test_there_and_back(recipe):
         ({"model": "hydar"}, "'hydra'"),
         ({"model": "markov", "overrides": ["model.d_model=8"]}, "d_model"),
         ({"seed": -1}, "seed must not be negative"),
+        ({"model": "recent", "overrides": ["half_life_days=-3"]}, "half_life_days must not be negative"),
+        ({"model": "markov", "overrides": ["model.smoothing=-1"]}, "smoothing must not be negative"),
+        ({"model": "itemknn", "overrides": ["neighbours=0"]}, "neighbours must be at least 1"),
+        ({"model": "itemknn", "overrides": ["decay=-2"]}, "decay must lie in"),
+        ({"model": "itemknn", "overrides": ["k1=-1"]}, "k1 must not be negative"),
     ],
 )
 def test_what_does_not_fit_is_named(arguments, message):

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
+from types import NoneType
 from typing import Any, Literal, Self
 
+from hydrarec.data.times import instant
 from hydrarec.errors import InputError
 
 SplitName = Literal["time", "loo", "hstu"]
@@ -15,6 +17,7 @@ _CHOICES = {
     "target": ("last", "next", "every"),
     "candidates": ("all", "train"),
 }
+_OF_TIME = ("quantile", "boundary", "target")
 _USUAL: dict[str, dict[str, Any]] = {
     "time": {"candidates": "train"},
     "loo": {},
@@ -59,10 +62,27 @@ class Protocol:
                 raise InputError(
                     f"protocol field {name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}"
                 )
-        if not 0 < self.quantile < 1:
-            raise InputError(f"protocol field quantile is {self.quantile}; it must lie between 0 and 1")
-        if not self.cutoffs or any(not isinstance(k, int) or k < 1 for k in self.cutoffs):
-            raise InputError(f"protocol field cutoffs is {self.cutoffs}; give positive whole numbers")
+        for name, right, wanted in self._checks():
+            if not right:
+                raise InputError(f"protocol field {name} is {getattr(self, name)!r}; {wanted}")
+
+    def _checks(self) -> list[tuple[str, bool, str]]:
+        """(field, whether its value may stand, what it must be)."""
+        of_time = f"it belongs to split time, so leave it out with split {self.split}"
+        checks = [
+            ("quantile", type(self.quantile) in (int, float) and 0 < self.quantile < 1, "it must lie between 0 and 1"),
+            ("boundary", type(self.boundary) in (int, NoneType), "it must be whole seconds since 1970"),
+            ("exclude_seen", type(self.exclude_seen) is bool, "it must be true or false"),
+            (
+                "cutoffs",
+                type(self.cutoffs) is tuple and self.cutoffs and all(type(k) is int and k > 0 for k in self.cutoffs),
+                "it must be a list of positive whole numbers",
+            ),
+        ]
+        if self.split != "time":
+            defaults = {field.name: field.default for field in fields(self)}
+            checks += [(name, getattr(self, name) == defaults[name], of_time) for name in _OF_TIME]
+        return [(name, bool(right), wanted) for name, right, wanted in checks]
 
     @classmethod
     def named(cls, split: SplitName, **fields: Any) -> Self:
@@ -71,7 +91,7 @@ class Protocol:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of ``to_dict``. A missing field takes its default.
+        """The inverse of ``to_dict``. A missing field takes its default; ``boundary`` may be a date too.
 
         Raises:
             InputError: an unknown field (the nearest is named), or a value that is not allowed.
@@ -83,8 +103,10 @@ class Protocol:
                 hint = f"did you mean {nearest[0]}?" if nearest else f"the fields are {', '.join(known)}"
                 raise InputError(f"unknown protocol field {name!r}; {hint}")
         given = dict(values)
-        if "cutoffs" in given:
+        if isinstance(given.get("cutoffs"), list):
             given["cutoffs"] = tuple(given["cutoffs"])
+        if given.get("boundary") is not None:
+            given["boundary"] = instant(given["boundary"])
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:

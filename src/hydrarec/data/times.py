@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from hydrarec.data.values import Raw
 from hydrarec.errors import InputError
@@ -93,13 +93,14 @@ def per_second(largest: float) -> tuple[int, str]:
     return next((many, unit) for bound, many, unit in _UNITS if largest < bound or bound == float("inf"))
 
 
-def instant(text: str) -> int:
-    """Seconds since 1970 of one time in words: a number in the units that events may have, or an ISO date (UTC where
-    no zone is given).
+def instant(time: float | str | date) -> int:
+    """Seconds since 1970 of one time: a number in the units that events may have, an ISO date, or a ``datetime`` (UTC
+    where no zone is given). Numbers and dates may be text.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is none of these.
     """
+    text = str(time)
     try:
         number = float(text)
         return math.floor(number / per_second(abs(number))[0])

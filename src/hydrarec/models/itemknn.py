@@ -13,6 +13,7 @@ from hydrarec.data.batch import Batch
 from hydrarec.data.prefix import training_events
 from hydrarec.data.split import Split
 from hydrarec.data.store import Dataset
+from hydrarec.errors import InputError
 from hydrarec.models.contract import Model
 
 _CELLS = 4 * 2**20
@@ -35,6 +36,15 @@ class ItemKNNConfig:
     k1: float = 1.2
     b: float = 0.75
     decay: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise InputError(f"neighbours must be at least 1, not {self.neighbours}")
+        if not self.k1 >= 0:
+            raise InputError(f"k1 must not be negative, not {self.k1}")
+        for name in ("b", "decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
 
 
 class ItemKNN(Model):

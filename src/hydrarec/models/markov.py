@@ -12,6 +12,7 @@ from hydrarec.data.batch import Batch
 from hydrarec.data.prefix import training_events
 from hydrarec.data.split import Split
 from hydrarec.data.store import Dataset
+from hydrarec.errors import InputError
 from hydrarec.models.contract import Model
 
 
@@ -24,6 +25,10 @@ class MarkovConfig:
     """
 
     smoothing: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.smoothing >= 0:
+            raise InputError(f"smoothing must not be negative, not {self.smoothing}")
 
 
 class Markov(Model):

@@ -28,6 +28,10 @@ class PopularityConfig:
 
     half_life_days: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not self.half_life_days >= 0:
+            raise InputError(f"half_life_days must not be negative, not {self.half_life_days}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecentConfig(PopularityConfig):

@@ -63,21 +63,21 @@ def resolve(
     """Settings from a recipe file, ``section.key=value`` overrides, and what the command line names itself.
 
     Returns:
-        The settings, and the recipe's ``[protocol]`` table.
+        The settings, and the fields of the protocol that the recipe or an override names.
     """
     sections: dict[str, dict[str, Any]] = {"model": {}, "loss": {}, "train": {}}
     where = "settings"
     if recipe:
         where = str(recipe)
         sections |= read_recipe(recipe)
-    protocol = sections.pop("protocol", {})
     if model:
         # Another model than the recipe's shares none of its fields.
         same = sections["model"].get("name", "hydra") == model
         sections["model"] = {**(sections["model"] if same else {}), "name": model}
     config_class, _ = model_classes(str(sections["model"].get("name", "hydra")))
-    known = {"model": config_class, "loss": LossConfig, "train": TrainConfig}
+    known = {"model": config_class, "loss": LossConfig, "train": TrainConfig, "protocol": Protocol}
     sections = override(sections, overrides, known)
+    protocol = sections.pop("protocol", {})
     settings = Settings.from_dict(sections, where)
     window = settings.train.max_len
     if window and hasattr(settings.model, "period") and "period" not in sections["model"]:
