@@ -119,8 +119,8 @@ def test_interrupted_after_any_step_it_ends_with_the_same_bits(tmp_path, stop, e
     whole = fit(changes, validate=validate, log=Log(tmp_path / "whole.jsonl"))
     run(whole)
 
-    def report(*_):
-        steps.append(1)
+    def report(events, _):
+        steps.extend([1] if events else [])  # none after a validation
         if len(steps) == stop:
             raise StoppedError
 
@@ -224,6 +224,18 @@ def test_reports_and_position():
     assert all(text.startswith("loss ") for _, text in reported)
     assert (position.epoch, position.batch, position.step) == (2, 0, 6)
     assert position.seconds > 0
+
+
+def test_progress_shows_the_last_validation_and_the_best():
+    figures, shown = iter([0.5, 0.25, 0.75]), []
+    training = fit(
+        {"epochs": 3}, validate=lambda model: {"NDCG@10": next(figures)}, report=lambda n, text: shown.append(text)
+    )
+    run(training)
+    after_epochs = [text.partition("  ")[2] for text in shown[3::4]]  # three steps, then the validation
+    assert after_epochs == ["NDCG@10 0.5000", "NDCG@10 0.2500  best 0.5000", "NDCG@10 0.7500"]
+    assert "NDCG" not in shown[0]
+    assert shown[4].endswith("NDCG@10 0.5000")
 
 
 def test_nothing_to_train_on():

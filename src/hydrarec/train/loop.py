@@ -48,6 +48,7 @@ class Fit:
         self.optimiser = adamw(model, config)
         self.position = Position()
         self.best: dict[str, Tensor] = {}
+        self.validated: float | None = None  # the last validation figure
         if checkpoints and (found := load_checkpoint(checkpoints, model, self.optimiser)):
             self.position, self.best = found
         self.log.resume_at(self.position.epoch)
@@ -71,6 +72,7 @@ class Fit:
             mean_loss = self._epoch(dataset, source)
             entry = {"step": self.position.step, "epoch": self.position.epoch, "loss": mean_loss}
             entry |= self._validation()
+            self.report(0, self._figures(mean_loss))
             self.position.seconds = time.monotonic() - self._began
             self.log.write(entry | {"seconds": round(self.position.seconds, 2)})
             self._save()
@@ -91,8 +93,7 @@ class Fit:
             position.step += 1
             position.loss_sum += value
             position.seconds = time.monotonic() - self._began
-            best = f"  best {SELECT} {position.best:.4f}" if self.best else ""
-            self.report(len(batch.items), f"loss {position.loss_sum / position.batch:.3f}{best}")
+            self.report(len(batch.items), self._figures(position.loss_sum / position.batch))
             if time.monotonic() - self._saved > config.checkpoint_seconds:
                 self._save()
         mean_loss = position.loss_sum / len(batches)
@@ -131,12 +132,19 @@ class Fit:
         if not self.validate or not due:
             return {}
         metrics = self.validate(self.model.eval())
+        self.validated = metrics[SELECT]
         if metrics[SELECT] > position.best:
             position.best, position.best_epoch, position.stale = metrics[SELECT], position.epoch, 0
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         else:
             position.stale += 1
         return metrics
+
+    def _figures(self, mean_loss: float) -> str:
+        """What progress shows: the loss, the last validation figure, and the best where that was another."""
+        last = "" if self.validated is None else f"  {SELECT} {self.validated:.4f}"
+        best = f"  best {self.position.best:.4f}" if self.best and self.position.best != self.validated else ""
+        return f"loss {mean_loss:.3f}{last}{best}"
 
     def _exhausted(self) -> bool:
         return bool(self.config.patience) and self.position.stale >= self.config.patience
