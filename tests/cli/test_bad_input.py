@@ -88,9 +88,21 @@ def test_folders_in_the_way(here, refused, place):
     (here / "photos" / "cat.jpg").touch()
     assert "not a run folder" in refused("train", place / "events.csv", "--out", "photos")
     assert "another run (model.name was" in refused("train", place / "events.csv", "--out", place / "markov")
+    assert "is a run folder; name the data set" in refused("train", place / "markov", "--out", "run")
     message = refused("train", place / "dataset", "--out", "run", "--item", "item")
     assert "prepared already; item cannot be chosen any more" in message
     assert not (here / "run").exists()
+
+
+def test_item_text_that_comes_too_late(here, refused, call):
+    (here / "events.csv").write_text(GOOD)
+    (here / "titles.csv").write_text("item,title\n1,One\n")
+    train = ("train", "events.csv", "--model", "markov", "--protocol", "loo", "--out")
+    assert call(*train, "run").code == 0
+    assert "made with other item text" in refused(*train, "run", "--items", "titles.csv")
+    assert call(*train, "with", "--items", "titles.csv").code == 0
+    assert call(*train, "with", "--items", "titles.csv").code == 0
+    assert call(*train, "with").code == 0
 
 
 def cut(path):
