@@ -1,5 +1,6 @@
 import re
 import shutil
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -170,6 +171,9 @@ def test_at_cuts_a_known_users_history(markov):
     assert lists(markov.recommend(users=[3], k=1)) == {3: [last % ITEMS + 1]}
     assert lists(markov.recommend(users=[3], k=1, at=cut)) == {3: [history(3)[4]]}
     assert lists(markov.recommend(users=[3], k=1, at=cut + 1)) == {3: [history(3)[5]]}
+    moment = datetime.fromtimestamp(cut, UTC)
+    for at in (moment, moment.isoformat(), moment.replace(tzinfo=None), pd.Timestamp(moment), 1000 * cut):
+        assert lists(markov.recommend(users=[3], k=1, at=at)) == {3: [history(3)[4]]}
     with pytest.raises(InputError, match=f"user 3 has no event before {FIRST}"):
         markov.recommend(users=[3], at=FIRST)
     with pytest.warns(UserWarning, match="20 users have no event before"):
@@ -219,7 +223,9 @@ def test_unknown_items_are_skipped_with_one_warning_or_refused(markov):
         ({"histories": {"ann": [1], 2: [1]}}, "all be numbers or all be text"),
         ({"histories": "12"}, "not str"),
         ({"histories": [[]]}, "user 0 has no event"),
-        ({"histories": [[1.5]]}, "item ids of type double"),
+        ({"histories": [[1.5]]}, "ids of type double"),
+        ({"users": 3}, "users is 3; give a list of user ids"),
+        ({"users": [3], "at": "late"}, "'late' is no time"),
         ({"histories": pa.table({"user": [1]})}, "no column 'item'; there are user"),
         ({"histories": pa.table({"user": [1, None], "item": [1, 2]})}, "'user' of the histories has empty"),
         ({"histories": pa.table({"user": [1], "item": [1], "time": pa.array([None], pa.int64())})}, "'time' of"),
@@ -342,6 +348,10 @@ def test_fit_under_other_protocols_and_settings(tmp_path):
     assert any("leaks the future" in line for line in said)
     with pytest.raises(InputError, match="hstu has no valid split"):
         fitted.evaluate("valid")
+    tables = {"model": {"smoothing": np.float32(2)}, "protocol": {"cutoffs": [3]}, "train.seed": np.int64(4)}
+    other = Recommender.fit(event_table(), out=tmp_path / "tables", model="markov", settings=tables)
+    assert (other.run.settings.model.smoothing, other.run.settings.train.seed) == (2, 4)
+    assert other.run.protocol == Protocol.named("time", cutoffs=(3,))
     every = Protocol.named("time", target="every", quantile=0.5)
     other = Recommender.fit(event_table(), out=tmp_path / "other", model="markov", protocol=every)
     assert other.run.protocol == every

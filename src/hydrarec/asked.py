@@ -57,7 +57,7 @@ def of_users(dataset: Dataset, users: Any, at: int | None = None) -> Asked:
     """
     ids = dataset.user_table["user"].combine_chunks()
     everybody = isinstance(users, str)
-    if everybody and users != "all":
+    if users != "all" if everybody else not hasattr(users, "__len__"):
         raise InputError(f"users is {users!r}; give a list of user ids, or 'all'")
     rows = np.arange(len(ids)) if everybody else Vocabulary(ids).rows(users)
     if (rows < 0).any():

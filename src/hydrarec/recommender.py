@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,6 +16,7 @@ from hydrarec.data.batch import Batch, pack
 from hydrarec.data.protocol import Protocol, SplitName
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
+from hydrarec.data.times import instant
 from hydrarec.data.windows import fill
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
@@ -78,7 +80,7 @@ class Recommender:
             out: the run folder to write.
             model: a name in the registry; ``hydra`` unless the recipe says otherwise.
             recipe: TOML file of settings.
-            settings: single settings, for example ``{"train.epochs": 10}``.
+            settings: single settings, for example ``{"train.epochs": 10}`` or ``{"train": {"epochs": 10}}``.
             protocol: how to split and measure; None takes the data set's own (``time`` for a new one).
             resume: go on with an unfinished run (``auto``) or begin again (``never``).
             **columns: ``user``, ``item``, ``time``, ``items``, ``min_user`` ...: see ``hydrarec.prepare``.
@@ -92,7 +94,7 @@ class Recommender:
             Path(out),
             model=model,
             recipe=_path(recipe),
-            overrides=[f"{key}={_toml(value)}" for key, value in (settings or {}).items()],
+            overrides=[f"{key}={_toml(value)}" for key, value in _flat(settings or {})],
             seed=seed,
             protocol=named,
             protocol_fields={key: value for key, value in fields.items() if key != "split"},
@@ -155,7 +157,7 @@ class Recommender:
         users: Sequence[Any] | None = None,
         states: EncoderState | None = None,
         k: int = 10,
-        at: int | None = None,
+        at: int | str | date | None = None,
         exclude_seen: bool = False,
         candidates: Sequence[Any] | None = None,
         strict: bool = False,
@@ -168,8 +170,8 @@ class Recommender:
                 sorted already, ``time``. The users need not be known.
             users: ids of users in the data set, instead of histories; ``"all"`` takes every one that has events.
             states: what ``observe`` gave, instead of histories.
-            at: request time, seconds since 1970: events of ``users``, and of a frame with ``time``, at or after it
-                are not looked at.
+            at: request time: seconds since 1970, a date, or a ``datetime`` (UTC where it has no zone). Events of
+                ``users``, and of a frame with ``time``, at or after it are not looked at.
             exclude_seen: leave out items of the history, however long it is.
             candidates: rank only these item ids.
             strict: unknown item ids are an error; otherwise they are named in a warning and skipped.
@@ -187,6 +189,7 @@ class Recommender:
             raise InputError("give exactly one of histories, users and states")
         if k < 1:
             raise InputError(f"k is {k}; it must be at least 1")
+        moment = None if at is None else instant(at)
         k = min(k, self.model.n_items)
         allowed = None
         if candidates is not None:
@@ -199,9 +202,9 @@ class Recommender:
             rows, scores = self._from_states(states, k, allowed)
             return self._table(pa.array(np.arange(len(rows))), rows, scores)
         if users is not None:
-            asked = of_users(self.dataset, users, at)
+            asked = of_users(self.dataset, users, moment)
         else:
-            asked = of_histories(self.vocabulary, histories, at=at, strict=strict)
+            asked = of_histories(self.vocabulary, histories, at=moment, strict=strict)
             if len(empty := np.flatnonzero(asked.first == asked.end)):
                 raise InputError(
                     f"user {asked.users[empty[0]].as_py()!r} has no event with an item that the model knows"
@@ -288,9 +291,19 @@ def _tensor(rows: np.ndarray | None) -> torch.Tensor | None:
     return None if rows is None else torch.from_numpy(rows)
 
 
+def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Settings by dotted key, whether they come as tables or dotted already."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", each) for name, each in _flat(value))
+        else:
+            yield key, value
+
+
 def _toml(value: Any) -> str:
-    """A Python value as ``--set`` takes it."""
-    return "none" if value is None else json.dumps(value, default=str)
+    """A Python value as ``--set`` takes it; numbers of NumPy are numbers."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return "none" if plain is None else json.dumps(plain, default=str)
 
 
 def _path(path: str | Path | None) -> Path | None:

@@ -52,7 +52,6 @@ def recommend(
         cpu, cuda, ...
     """
     from hydrarec.cli.output import print_json, seconds
-    from hydrarec.data.times import instant
     from hydrarec.errors import InputError
     from hydrarec.progress import reporter
     from hydrarec.recommender import Recommender
@@ -64,7 +63,7 @@ def recommend(
     recommender = Recommender.load(run, dataset=dataset, device=device)
     how: dict[str, Any] = {
         "k": k,
-        "at": None if at is None else instant(at),
+        "at": at,
         "exclude_seen": exclude_seen,
         "strict": strict,
     }

@@ -107,7 +107,7 @@ def _plain(ids: Any) -> pa.Array:
         return array.cast(pa.string() if array.type == pa.uint64() else pa.int64())
     if any(kind(array.type) for kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
         return array.cast(pa.string())
-    raise InputError(f"item ids of type {array.type}; they must be whole numbers or text")
+    raise InputError(f"ids of type {array.type}; they must be whole numbers or text")
 
 
 def _from_python(ids: Any) -> pa.Array | pa.ChunkedArray:
@@ -116,4 +116,4 @@ def _from_python(ids: Any) -> pa.Array | pa.ChunkedArray:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # both kinds, or numbers beyond 64 bits
         if all(isinstance(each, int | np.integer | str) for each in ids):
             return pa.array([str(each) for each in ids], pa.string())
-    raise InputError("item ids must be whole numbers or text")
+    raise InputError("ids must be whole numbers or text")
