@@ -53,7 +53,7 @@ def test_train_by_recipe(ask, place, tmp_path):
 def test_evaluate(ask, place):
     for part in ("test", "valid"):
         found = ask("evaluate", place / "hydra", "--split", part)
-        assert set(found) >= {"run", "protocol", "split", "users", "metrics"}
+        assert set(found) >= {"run", "protocol", "split", "users", "metrics", "fingerprint", "seed"}
         assert (found["run"], found["protocol"], found["split"]) == (str(place / "hydra"), "time", part)
         assert found["users"] == USERS
         assert set(found["metrics"]) >= METRICS
@@ -128,6 +128,7 @@ def test_demo(ask, call, refused, tmp_path, monkeypatch):
 
     done = call("demo", "--out", tmp_path / "demo")  # replaces the earlier one
     assert done.code == 0
+    assert "seed 1, data " in done.out
     assert len([line for line in done.out.splitlines() if line.startswith("user ")]) == 5
     commands = [line.split() for line in done.out.splitlines() if line.startswith("  hydrarec")]
     for command in commands[:-1]:  # the last one speaks of the reader's own events

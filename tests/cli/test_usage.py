@@ -1,5 +1,7 @@
 """Usage: help, mistyped words, and what a person sees."""
 
+import re
+
 import pytest
 from events import ITEMS, TINY_SET
 
@@ -114,6 +116,7 @@ def test_what_a_person_sees(call, place, tmp_path, monkeypatch):
     for name in ("train", "evaluate"):
         assert "protocol: hstu, target last; ranks all unseen items" in shown[name].out
         assert "95 % interval" in shown[name].out
+        assert re.search(r"^seed 1, data [0-9a-f]{16}", shown[name].out, re.MULTILINE), name
     assert "item head" in shown["evaluate"].out
     assert f"next: hydrarec recommend {run} --user ID" in shown["train"].out
     assert "Item number" in shown["recommend"].out

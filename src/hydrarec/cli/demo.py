@@ -32,6 +32,7 @@ def demo(*, out: Path = _OUT, seed: int = 1, json: Json = False) -> None:
         for name, metrics in {**result.table, "oracle (best possible)": best}.items()
     ]
     table("which item comes next?", ["model", *SHOWN, "of the possible"], rows)
+    print(f"seed {seed}, data {result.dataset.fingerprint[:16]}")
     for example in examples(result):
         print(f"user {example['user']}: ... {', '.join(example['history'])}")
         for place, title in enumerate(example["recommended"], 1):

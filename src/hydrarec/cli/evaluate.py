@@ -34,9 +34,11 @@ def evaluate(
 
     recommender = Recommender.load(run, dataset=dataset, device=device)
     measured = recommender.evaluate(split, progress=reporter(json)).to_dict()
-    protocol = recommender.run.protocol
+    protocol, seed = recommender.run.protocol, recommender.run.settings.train.seed
+    fingerprint = recommender.dataset.fingerprint
     if json:
-        print_json({"run": str(run), "protocol": protocol.split, "split": split, **measured})
+        where = {"run": str(run), "protocol": protocol.split, "split": split, "fingerprint": fingerprint, "seed": seed}
+        print_json({**where, **measured})
         return
     print_metrics(protocol, f"{recommender.run.settings.name}, {split}", measured)
     k = 10 if 10 in protocol.cutoffs else protocol.cutoffs[-1]
@@ -47,3 +49,4 @@ def evaluate(
     ]
     print()
     table("by group", ["group", "targets", *shown], rows)
+    print(f"seed {seed}, data {fingerprint[:16]}")
