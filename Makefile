@@ -1,8 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
-export OMP_WAIT_POLICY := PASSIVE
-export GOMP_SPINCOUNT := 0
 
 .PHONY: demo test lint format clean
 
