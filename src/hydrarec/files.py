@@ -55,7 +55,7 @@ def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already; choose another name or pass --overwrite")
+        raise InputError(f"{path} exists already; choose another name, or overwrite it (--overwrite)")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

@@ -1,6 +1,5 @@
 import json
 import resource
-import time
 from pathlib import Path
 
 import numpy as np
@@ -131,10 +130,14 @@ def test_a_full_disk_leaves_the_old_data_set_and_nothing_else(tmp_path, file_siz
 
 @pytest.mark.skipif(not ML1M.exists(), reason="../shared/datasets/ml-1m is not there")
 def test_movielens_1m(tmp_path):
-    start = time.perf_counter()
     dataset = prepare(ML1M / "interactions.parquet", tmp_path / "set", items=ML1M / "items.parquet", protocol="hstu")
-    assert time.perf_counter() - start < 10  # 1 second on an idle machine
     assert (dataset.n_users, dataset.n_items, dataset.n_events) == (6040, 3706, 1_000_209)
     assert len(split(dataset).test) == 6040
     assert dataset.item_table["title"].null_count == 0
     assert round(dataset.statistics["tied_times"], 2) == 0.53
+
+
+@pytest.mark.parametrize("option", ["min_user", "min_item"])
+def test_thresholds_below_one(option):
+    with pytest.raises(InputError, match=f"{option.replace('_', '-')} is -5"):
+        prepare(FRAME, **{option: -5})

@@ -1,7 +1,6 @@
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,19 +82,3 @@ def test_bad_vocabularies():
     with pytest.raises(InputError, match="null"):
         vocabulary.add([None])
     assert len(vocabulary) == 1
-
-
-def test_save_and_load(tmp_path):
-    path = tmp_path / "items.parquet"
-    vocabulary = Vocabulary(pa.array(["b", "a"]))
-    vocabulary.add(["0"])
-    vocabulary.save(path, {"title": ["x", "y", "z"]})
-    assert Vocabulary.load(path).values.equals(vocabulary.values)
-    assert pq.read_table(path)["title"].to_pylist() == ["x", "y", "z"]
-    path.write_bytes(path.read_bytes()[:50])
-    for broken in (path, tmp_path / "absent.parquet"):
-        with pytest.raises(InputError, match=r"holds no item ids .* write it again"):
-            Vocabulary.load(broken)
-    pq.write_table(pa.table({"other": [1]}), path)
-    with pytest.raises(InputError, match="holds no item ids"):
-        Vocabulary.load(path)

@@ -112,10 +112,10 @@ def test_the_data_sets_protocol_is_the_default():
     assert (changed.split, changed.quantile, changed.target, changed.candidates) == ("time", 0.5, "every", "train")
 
 
-def test_a_named_protocol_is_the_fields_own():
+def test_another_split_has_its_usual_fields_and_the_same_split_keeps_them():
     stored = Protocol.named("time", quantile=0.8)
     assert choose_protocol(stored, "hstu", {}) == Protocol.named("hstu")
-    assert choose_protocol(stored, "time", {"target": "next"}) == Protocol.named("time", target="next")
+    assert choose_protocol(stored, "time", {"target": "next"}) == Protocol.named("time", quantile=0.8, target="next")
     assert choose_protocol(stored, None, {"split": "loo", "cutoffs": [3]}) == Protocol.named("loo", cutoffs=(3,))
     assert choose_protocol(stored, "hstu", {"split": "loo"}).split == "hstu"  # the command line before the recipe
     with pytest.raises(InputError, match="quantile"):

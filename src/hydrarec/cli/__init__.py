@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             return _fail(f"out of memory: {error}", 1)
         except KeyboardInterrupt:
-            return _fail("interrupted; training goes on when the same command is run again", 130)
+            return _fail("interrupted; a training goes on when the same command is run again", 130)
     return 0
 
 

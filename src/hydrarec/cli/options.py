@@ -31,7 +31,7 @@ class Columns:
     items: Path | None = None
     "File with an item id and text about it, such as a title."
     min_user: int = 1
-    "Drop users with fewer events, again and again with --min-item."
+    "Drop users with fewer events, in turn with --min-item. Events of the test part count too."
     min_item: int = 1
     "Drop items with fewer events."
     memory: str | None = None

@@ -41,7 +41,7 @@ def recommend(
     k
         How many items.
     at
-        Request time (a date, or seconds since 1970): no event at or after it is looked at.
+        Request time (a date, or seconds since 1970): no event of --user or --all at or after it is looked at.
     exclude_seen
         Leave out items of the history.
     strict

@@ -68,7 +68,11 @@ def choose(role: str, given: str | None, available: Sequence[str], place: str) -
     found = _guess(role, available)
     if len(found) == 1:
         return found[0]
-    problem = f"{' and '.join(found)} could each be it" if found else "none has a usual name for it"
+    problem = (
+        f"{' and '.join(found)} could each be it"
+        if found
+        else "none has a usual name for it (is the header line missing?)"
+    )
     raise InputError(
         f"which column of {place} is the {role}? {problem}; "
         f"name it with --{role} COLUMN{_ANOTHER.get(role, '')}. {_existing(available)}"

@@ -67,6 +67,7 @@ def prepare(
         items: titles and further text of items: any source with an item id column.
         protocol: a protocol, or the name of a usual one.
         min_user, min_item: drop users and items with fewer events than this, until all have as many (k-core).
+            Events of the test part count too: published protocols do the same, but it is a look into the future.
         memory: what DuckDB may use, such as ``"4GB"``; None: half of the machine's memory.
         threads: None: as many as the machine has.
         overwrite: replace ``out`` if it exists.
@@ -76,6 +77,9 @@ def prepare(
         InputError: bad input; the message names the place and the remedy. HydrarecError: the disk is full, or
             ``memory`` does not suffice. In either case ``out`` is as it was before.
     """
+    for name, least in (("min-user", min_user), ("min-item", min_item)):
+        if least < 1:
+            raise InputError(f"--{name} is {least}; it must be at least 1, which drops nothing")
     protocol = protocol if isinstance(protocol, Protocol) else Protocol.named(protocol)
     if time is False and protocol.split == "time":
         raise InputError("protocol time needs event times; use --protocol loo, or name the column with --time")

@@ -1,15 +1,12 @@
 """The caller's item ids and their rows."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from hydrarec.errors import InputError
-from hydrarec.files import whole_file
 
 
 class Vocabulary:
@@ -75,23 +72,6 @@ class Vocabulary:
             raise InputError(f"the item ids are whole numbers; a new one is not ({error})") from error
         self.values = Vocabulary(pa.chunked_array([self.values, new])).values
         return self.rows(asked)
-
-    def save(self, path: Path, columns: dict[str, Any] | None = None) -> None:
-        """Write a Parquet file with column ``item`` in row order, beside further ``columns`` of V values each."""
-        with whole_file(path) as temporary:
-            pq.write_table(pa.table({"item": self.values, **(columns or {})}), temporary, compression="zstd")
-
-    @classmethod
-    def load(cls, path: Path) -> "Vocabulary":
-        """Read column ``item`` of a Parquet file.
-
-        Raises:
-            InputError: the file is missing or damaged.
-        """
-        try:
-            return cls(pq.read_table(path, columns=["item"])["item"])
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise InputError(f"{path} holds no item ids ({error}); write it again") from error
 
 
 def _plain(ids: Any) -> pa.Array:

@@ -88,8 +88,12 @@ def resolve(
 
 
 def choose_protocol(stored: Protocol, name: str | None, fields: dict[str, Any]) -> Protocol:
-    """The data set's protocol, unless a name or fields (from a recipe or the command line) change it."""
-    if name is None and "split" not in fields:
+    """The data set's protocol, changed by ``fields`` (of a recipe or the command line).
+
+    Where another split is named, everything else is as that name usually has it.
+    """
+    split: Any = name or fields.get("split", stored.split)
+    fields = {key: value for key, value in fields.items() if key != "split"}
+    if split == stored.split:
         return Protocol.from_dict({**stored.to_dict(), **fields})
-    split: Any = name or fields["split"]
-    return Protocol.named(split, **{key: value for key, value in fields.items() if key != "split"})
+    return Protocol.named(split, **fields)

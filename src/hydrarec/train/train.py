@@ -96,7 +96,7 @@ def _fit_neural(
         checkpoints=run.checkpoints,
         log=Log(run.path / "log.jsonl"),
     )
-    done = total * fit.position.epoch // config.epochs
+    done = min(total, total * fit.position.epoch // config.epochs + fit.position.batch * config.batch_events)
     with progress.task("train", total=total, done=done, unit="events") as task:
         fit.report = task.advance
         position = fit.run(dataset, parts.train_ends)
