@@ -91,3 +91,24 @@ def read_json(path: Path, *, remedy: str) -> Any:
         raise InputError(f"{path} is missing; {remedy}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make ``folder`` if need be and keep other processes out of it; a process that dies lets go.
+
+    Raises:
+        InputError: another process is at work there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another process is at work in {folder}; wait for it, or choose another folder") from None
+        yield

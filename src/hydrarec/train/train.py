@@ -18,6 +18,7 @@ from hydrarec.data.store import Dataset
 from hydrarec.data.windows import windows
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
+from hydrarec.files import alone_in
 from hydrarec.losses.config import loss, make_sampler
 from hydrarec.machine import machine, peak_memory_bytes
 from hydrarec.models.contract import Model
@@ -49,8 +50,21 @@ def train(
             ``never`` begins again.
 
     Raises:
-        InputError: ``out`` holds another run, or the data does not fit the protocol.
+        InputError: ``out`` holds another run or another process trains there, or the data does not fit the protocol.
     """
+    with alone_in(out):
+        return _train(dataset, out, settings, protocol, resume, progress, device)
+
+
+def _train(
+    dataset: Dataset,
+    out: Path,
+    settings: Settings,
+    protocol: Protocol,
+    resume: Resume,
+    progress: Progress,
+    device: str,
+) -> Run:
     parts = split(dataset, protocol)
     run = _folder(out, settings, protocol, dataset, resume)
     if run.finished:

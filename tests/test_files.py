@@ -1,0 +1,71 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from hydrarec.errors import InputError
+from hydrarec.files import alone_in, read_json, whole_file, whole_folder, write_json
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def interrupt(writing, name=None):
+    """Fail in the middle of writing."""
+    with writing as temporary:
+        (temporary / name if name else temporary).write_text("half")
+        raise RuntimeError
+
+
+def test_a_file_is_the_old_one_or_the_new_one(tmp_path):
+    path = tmp_path / "deep" / "value.json"
+    write_json(path, {"ä": 1})
+    with pytest.raises(RuntimeError):
+        interrupt(whole_file(path))
+    assert json.loads(path.read_text(encoding="utf-8")) == {"ä": 1}
+    assert names(path.parent) == ["value.json"]
+
+
+def test_a_folder_is_the_old_one_or_the_new_one(tmp_path):
+    path = tmp_path / "set"
+    with whole_folder(path) as temporary:
+        (temporary / "a").write_text("1")
+        assert not path.exists()
+    with pytest.raises(RuntimeError):
+        interrupt(whole_folder(path, overwrite=True), "b")
+    assert names(path) == ["a"]
+    with pytest.raises(InputError, match="exists already"), whole_folder(path):
+        pass
+    with whole_folder(path, overwrite=True) as temporary:
+        (temporary / "b").write_text("2")
+    assert names(path) == ["b"]
+    assert names(tmp_path) == ["set"]
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"\xff\xfe"])
+def test_a_damaged_file_is_named_with_the_remedy(content, tmp_path):
+    path = tmp_path / "value.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"value\.json .*; make it again"):
+        read_json(path, remedy="make it again")
+
+
+def test_one_process_at_a_time(tmp_path):
+    program = f"""
+import pathlib, sys
+from hydrarec.files import alone_in
+with alone_in(pathlib.Path({str(tmp_path)!r})):
+    print("inside", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "inside\n"
+        with pytest.raises(InputError, match="another process is at work"), alone_in(tmp_path):
+            pass
+        other.kill()
+    with alone_in(tmp_path):
+        pass
