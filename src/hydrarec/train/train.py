@@ -52,6 +52,7 @@ def train(
     Raises:
         InputError: ``out`` holds another run or another process trains there, or the data does not fit the protocol.
     """
+    refuse_other_folder(out)
     with alone_in(out):
         return _train(dataset, out, settings, protocol, resume, progress, device)
 
@@ -174,7 +175,6 @@ def _results(run: Run, measured: Evaluation) -> dict[str, Any]:
 def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset, resume: Resume) -> Run:
     """The run folder to work in: a new one, or one that can go on."""
     if not (out / "config.json").exists():
-        refuse_other_folder(out)
         return begin_run(out, settings, protocol, dataset)
     if resume == "never":
         for name in ("checkpoints", "log.jsonl", "metrics.json", "model.safetensors"):
