@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
+from hydrarec.data.split import Split
+from hydrarec.data.store import Dataset
 
 
 class Model(ABC):
@@ -36,3 +38,12 @@ class Model(ABC):
     @abstractmethod
     def from_tensors(cls, config: Any, n_items: int, tensors: dict[str, Tensor]) -> Self:
         """Rebuild a model from what ``tensors`` gave."""
+
+
+class CountModel(Model):
+    """A model that is fitted by counting, in one call."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, config: Any, dataset: Dataset, split: Split) -> Self:
+        """Count the training part of each history, ``offsets[u]:train_ends[u]``."""

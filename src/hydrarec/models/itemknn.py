@@ -14,7 +14,7 @@ from hydrarec.data.prefix import training_events
 from hydrarec.data.split import Split
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
-from hydrarec.models.contract import Model
+from hydrarec.models.contract import CountModel
 
 _CELLS = 4 * 2**20
 
@@ -47,7 +47,7 @@ class ItemKNNConfig:
                 raise InputError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
 
 
-class ItemKNN(Model):
+class ItemKNN(CountModel):
     """score(i) = sum over the history's events j of decay^(events after j) * similarity(j, i).
 
     Weights: Robertson et al., "Okapi at TREC-3", 1994, with a user for the document and an item for the term. An

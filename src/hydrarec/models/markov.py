@@ -13,7 +13,7 @@ from hydrarec.data.prefix import training_events
 from hydrarec.data.split import Split
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
-from hydrarec.models.contract import Model
+from hydrarec.models.contract import CountModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class MarkovConfig:
             raise InputError(f"smoothing must not be negative, not {self.smoothing}")
 
 
-class Markov(Model):
+class Markov(CountModel):
     """P(next | last) = (count(last, next) + smoothing P(next)) / (count(last) + smoothing).
 
     The counts are kept as compressed rows: item i is followed by ``following[starts[i]:starts[i+1]]``.

@@ -13,7 +13,7 @@ from hydrarec.data.prefix import training_events
 from hydrarec.data.split import Split
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
-from hydrarec.models.contract import Model
+from hydrarec.models.contract import CountModel
 
 _DAY = 86400
 
@@ -40,7 +40,7 @@ class RecentConfig(PopularityConfig):
     half_life_days: float = 30.0
 
 
-class Popularity(Model):
+class Popularity(CountModel):
     """An item's score is its number of training events, old ones counting less if a half-life is given."""
 
     name = "popularity"

@@ -21,7 +21,7 @@ from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.files import alone_in
 from hydrarec.losses.config import loss, make_sampler
 from hydrarec.machine import machine, peak_memory_bytes
-from hydrarec.models.contract import Model
+from hydrarec.models.contract import CountModel, Model
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
 from hydrarec.progress import Progress, counter
@@ -74,11 +74,12 @@ def _train(
     torch.manual_seed(settings.train.seed)
     measure = partial(_measure, dataset=dataset, parts=parts, protocol=protocol, settings=settings, device=device)
     _, kind = model_classes(settings.name)
-    facts: dict[str, Any]
+    model: Model
     if issubclass(kind, NeuralModel):
         model, facts = _fit_neural(kind, dataset, parts, run, progress, measure, device)
     else:
-        model = kind.fit(settings.model, dataset, parts)  # type: ignore[attr-defined]  # count models fit in one call
+        assert issubclass(kind, CountModel), kind
+        model = kind.fit(settings.model, dataset, parts)
         facts = {"epochs": 1, "seconds": time.monotonic() - began, "parameters": parameters(model)}
     with progress.task("test", total=len(parts.test), unit="targets") as task:
         measured = measure(model, part="test", confidence=True, progress=counter(task))
