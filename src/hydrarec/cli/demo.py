@@ -17,6 +17,8 @@ def demo(*, out: Path = _OUT, seed: int = 1, json: Json = False) -> None:
     seed
         Of the shop and of the training.
     """
+    from textwrap import fill
+
     from hydrarec.cli.output import print_json, seconds
     from hydrarec.demo import SHOWN, examples, run_demo
     from hydrarec.progress import reporter, say, table
@@ -34,7 +36,7 @@ def demo(*, out: Path = _OUT, seed: int = 1, json: Json = False) -> None:
     table("which item comes next?", ["model", *SHOWN, "of the possible"], rows)
     print(f"seed {seed}, data {result.dataset.fingerprint[:16]}")
     for example in examples(result):
-        print(f"user {example['user']}: ... {', '.join(example['history'])}")
+        print(fill(f"user {example['user']}: ... {', '.join(example['history'])}", width=80, subsequent_indent="    "))
         for place, title in enumerate(example["recommended"], 1):
             print(f"    {place}. {title}")
     print(f"\ndone in {seconds(result.seconds)}; the run is in {result.run}. Go on with:")
