@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from hydrarec.data.split import first_at_or_after
 from hydrarec.data.store import Dataset
 from hydrarec.data.windows import gather
 from hydrarec.errors import InputError
@@ -68,7 +69,10 @@ def of_users(dataset: Dataset, users: Any, at: int | None = None) -> Asked:
         if not dataset.has_times:
             raise InputError("the events of the data set have no time, so that none can be chosen by it")
         times = np.asarray(dataset.times)
-        end = np.array([a + np.searchsorted(times[a:b], at) for a, b in zip(first, end, strict=True)], np.int64)
+        if everybody:
+            end = first_at_or_after(times, np.asarray(dataset.offsets), at)
+        else:  # without reading all events
+            end = np.array([a + np.searchsorted(times[a:b], at) for a, b in zip(first, end, strict=True)], np.int64)
     some = first < end
     if not some.all():
         lack = "event" if at is None else f"event before {at}"

@@ -101,8 +101,8 @@ def _split_by_time(dataset: Dataset, protocol: Protocol) -> Split:
     valid_boundary, test_boundary = time_boundaries(dataset, protocol)
     times, offsets = np.asarray(dataset.times), np.asarray(dataset.offsets)
     starts, ends = offsets[:-1], offsets[1:]
-    test_starts = _first_at_or_after(times, offsets, test_boundary)
-    valid_starts = _first_at_or_after(times, offsets, valid_boundary)
+    test_starts = first_at_or_after(times, offsets, test_boundary)
+    valid_starts = first_at_or_after(times, offsets, valid_boundary)
     return Split(
         train_ends=valid_starts,
         valid=_targets(starts, valid_starts, test_starts, protocol.target),
@@ -110,7 +110,7 @@ def _split_by_time(dataset: Dataset, protocol: Protocol) -> Split:
     )
 
 
-def _first_at_or_after(times: np.ndarray, offsets: np.ndarray, boundary: int) -> np.ndarray:
+def first_at_or_after(times: np.ndarray, offsets: np.ndarray, boundary: int) -> np.ndarray:
     """(U,) position of each user's first event at or after ``boundary``, else the end of the history."""
     after = np.searchsorted(np.flatnonzero(times >= boundary), offsets)  # (U+1,) how many before each offset
     result: np.ndarray = offsets[1:] - np.diff(after)
