@@ -2,11 +2,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydrarec.config import build, override, read_recipe
+from hydrarec.config import as_overrides, build, override, read_recipe
 from hydrarec.errors import InputError
 
 
@@ -199,3 +200,11 @@ def test_bad_recipes(tmp_path, content, message):
         read_recipe(tmp_path / "none.toml")
     with pytest.raises(InputError, match="cannot be read"):
         read_recipe(tmp_path)
+
+
+def test_python_settings_as_overrides():
+    chosen = {"train": {"lr": np.float32(0.5), "windows": "last"}, "model.d_head": None, "model": {"normalize": False}}
+    assert override({}, as_overrides(chosen)) == {
+        "train": {"lr": 0.5, "windows": "last"},
+        "model": {"d_head": "none", "normalize": False},
+    }

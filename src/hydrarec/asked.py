@@ -10,7 +10,7 @@ import torch
 
 from hydrarec.data.split import first_at_or_after
 from hydrarec.data.store import Dataset
-from hydrarec.data.windows import gather
+from hydrarec.data.stretches import stretch_pairs
 from hydrarec.errors import InputError
 from hydrarec.frames import histories_of
 from hydrarec.items.vocabulary import Vocabulary
@@ -42,10 +42,8 @@ class Asked:
 
     def pairs(self, chosen: np.ndarray, device: str) -> tuple[torch.Tensor, torch.Tensor]:
         """(place among the chosen, item row), both (n,) int64, of all events of the chosen users."""
-        lengths = self.end[chosen] - self.first[chosen]
-        places = np.repeat(np.arange(len(chosen)), lengths)
-        items = gather(self.items, self.first[chosen], lengths).astype(np.int64)
-        return torch.from_numpy(places).to(device), torch.from_numpy(items).to(device)
+        numbers, items = stretch_pairs(self.items, self.first[chosen], self.end[chosen])
+        return numbers.to(device), items.to(device)
 
 
 def of_users(dataset: Dataset, users: Any, at: int | None = None) -> Asked:

@@ -1,12 +1,13 @@
 """Settings as plain tables (TOML, ``--set``) and as the frozen dataclasses that the rooms declare."""
 
 import difflib
+import json
 import tomllib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from hydrarec.errors import InputError
 
@@ -26,13 +27,14 @@ def build(cls: type[C], mapping: Mapping[str, Any], where: str) -> C:
     Raises:
         InputError: an unknown key, a missing or wrong value, or a value that ``cls`` itself refuses.
     """
-    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    parts = fields(cast(Any, cls))  # no type says "a dataclass"
+    names = [field.name for field in parts]
     types_by_name = get_type_hints(cls)
     for key in mapping:
         if key not in names:
             raise InputError(f"{where} has no setting {key!r}{nearest(key, names)}")
     values = {key: _convert(value, types_by_name[key], f"{where}.{key}") for key, value in mapping.items()}
-    for field in fields(cls):  # type: ignore[arg-type]
+    for field in parts:
         if field.name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise InputError(f"{where}.{field.name} is missing; it has no default")
     try:
@@ -68,6 +70,18 @@ def override(
             if not isinstance(table, dict):
                 raise InputError(f"--set {setting!r}: {part} is a value, not a table")
         table[path[-1]] = _toml_value(text.strip())
+    return result
+
+
+def as_overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Settings, as tables or by dotted key, in the form that ``override`` takes; NumPy's numbers are numbers."""
+    result = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            result += [f"{key}.{each}" for each in as_overrides(value)]
+        else:
+            plain = value.item() if hasattr(value, "item") else value
+            result.append(f"{key}={'none' if plain is None else json.dumps(plain, default=str)}")
     return result
 
 

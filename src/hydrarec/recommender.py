@@ -1,6 +1,5 @@
 """The user's contract: fit, recommend, observe, save, load, with the caller's own ids in and out."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
@@ -12,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from hydrarec.asked import Asked, of_histories, of_users
+from hydrarec.config import as_overrides
 from hydrarec.data.batch import Batch, pack
 from hydrarec.data.protocol import Protocol, SplitName
 from hydrarec.data.split import split
@@ -94,7 +94,7 @@ class Recommender:
             Path(out),
             model=model,
             recipe=_path(recipe),
-            overrides=[f"{key}={_toml(value)}" for key, value in _flat(settings or {})],
+            overrides=as_overrides(settings or {}),
             seed=seed,
             protocol=named,
             protocol_fields={key: value for key, value in fields.items() if key != "split"},
@@ -289,21 +289,6 @@ class Recommender:
 
 def _tensor(rows: np.ndarray | None) -> torch.Tensor | None:
     return None if rows is None else torch.from_numpy(rows)
-
-
-def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Settings by dotted key, whether they come as tables or dotted already."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{key}.{name}", each) for name, each in _flat(value))
-        else:
-            yield key, value
-
-
-def _toml(value: Any) -> str:
-    """A Python value as ``--set`` takes it; numbers of NumPy are numbers."""
-    plain = value.item() if isinstance(value, np.generic) else value
-    return "none" if plain is None else json.dumps(plain, default=str)
 
 
 def _path(path: str | Path | None) -> Path | None:

@@ -1,7 +1,7 @@
 """Training windows: stretches of histories, and the packed batches made of them. Nothing is copied per prefix."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 
 from hydrarec.data.batch import Batch
 from hydrarec.data.store import Dataset
+from hydrarec.data.stretches import places, stretch_batch
 
 WindowChoice = Literal["last", "all"]
 
@@ -53,26 +54,12 @@ def windows(dataset: Dataset, train_ends: np.ndarray, max_len: int, choice: Wind
     return Windows(first=first.astype(np.int64), end=end.astype(np.int64))
 
 
-def gather(values: np.ndarray, first: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Indices of the stretches ``first[i] : first[i] + lengths[i]`` laid end to end, applied to ``values``."""
-    shift = np.repeat(first - (np.cumsum(lengths) - lengths), lengths)
-    taken: np.ndarray = values[np.arange(len(shift)) + shift]
-    return taken
-
-
 def window_batch(dataset: Dataset, chosen: Windows) -> Batch:
     """The packed inputs of some windows, their targets as the column ``targets``."""
-    lengths = chosen.inputs
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    items = gather(dataset.items, chosen.first, lengths).astype(np.int64)
-    times = gather(dataset.times, chosen.first, lengths).astype(np.int64)
-    targets = gather(dataset.items, chosen.first + 1, lengths).astype(np.int64)
-    return Batch(
-        items=torch.from_numpy(items),
-        times=torch.from_numpy(times),
-        offsets=torch.from_numpy(offsets.astype(np.int64)),
-        columns={"targets": torch.from_numpy(targets)},
-    )
+    inputs = stretch_batch(dataset, chosen.first, chosen.end - 1)
+    following, _ = places(chosen.first + 1, chosen.end)
+    targets = torch.from_numpy(np.asarray(dataset.items)[following].astype(np.int64))
+    return replace(inputs, columns={**inputs.columns, "targets": targets})
 
 
 def fill(sizes: np.ndarray, batch_events: int) -> list[slice]:

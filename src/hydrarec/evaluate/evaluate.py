@@ -98,11 +98,18 @@ def evaluate(
     top = np.full((len(positions), TOP), -1, np.int64)
     most = max(1, _SCORE_BYTES // (4 * dataset.n_items))
     done = 0
-    for query in queries(dataset, positions, max_len=max_len, batch_events=batch_events, batch_queries=most):
+    for query in queries(
+        dataset,
+        positions,
+        max_len=max_len,
+        batch_events=batch_events,
+        batch_queries=most,
+        with_seen=protocol.exclude_seen,
+    ):
         ranks = rank(
             model.score(query.batch.to(device)),
             query.targets,
-            seen=query.seen if protocol.exclude_seen else None,
+            seen=query.seen,
             candidates=candidates,
             top=TOP,
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hydrarec.data.batch import Batch
 from hydrarec.data.store import Dataset
+from hydrarec.data.stretches import stretch_batch, stretch_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,13 +20,13 @@ class Query:
         rows: (B,) places among the positions asked for.
         batch: the last events before each target, oldest first.
         targets: (B,) int64 item rows.
-        seen: (query row, item row) int64 pairs of the whole history, cut to length or not.
+        seen: (query row, item row) int64 pairs of the whole history, cut to length or not, if asked for.
     """
 
     rows: np.ndarray
     batch: Batch
     targets: Tensor
-    seen: tuple[Tensor, Tensor]
+    seen: tuple[Tensor, Tensor] | None
 
 
 def users_of(dataset: Dataset, positions: np.ndarray) -> np.ndarray:
@@ -35,7 +36,7 @@ def users_of(dataset: Dataset, positions: np.ndarray) -> np.ndarray:
 
 
 def queries(
-    dataset: Dataset, positions: np.ndarray, *, max_len: int, batch_events: int, batch_queries: int
+    dataset: Dataset, positions: np.ndarray, *, max_len: int, batch_events: int, batch_queries: int, with_seen: bool
 ) -> Iterator[Query]:
     """Batches of histories of about equal length, longest first, so that a lack of memory shows at once.
 
@@ -44,6 +45,7 @@ def queries(
         max_len: events of each history that the model sees, the last ones; 0 is all.
         batch_events: events in a batch; a longer history has a batch of its own.
         batch_queries: most queries in a batch.
+        with_seen: whether to list the items seen.
     """
     starts = np.asarray(dataset.offsets)[users_of(dataset, positions)]
     firsts = np.maximum(starts, positions - max_len) if max_len else starts
@@ -56,30 +58,7 @@ def queries(
         done += len(rows)
         yield Query(
             rows=rows,
-            batch=_pack(dataset, firsts[rows], positions[rows]),
+            batch=stretch_batch(dataset, firsts[rows], positions[rows]),
             targets=torch.from_numpy(np.asarray(dataset.items)[positions[rows]].astype(np.int64)),
-            seen=_seen(dataset, starts[rows], positions[rows]),
+            seen=stretch_pairs(np.asarray(dataset.items), starts[rows], positions[rows]) if with_seen else None,
         )
-
-
-def _places(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions ``starts[b]:ends[b]`` end to end, and the offsets (B+1,) of each b."""
-    offsets = np.concatenate([[0], np.cumsum(ends - starts)]).astype(np.int64)
-    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], np.diff(offsets))
-    return places, offsets
-
-
-def _pack(dataset: Dataset, starts: np.ndarray, ends: np.ndarray) -> Batch:
-    places, offsets = _places(starts, ends)
-    return Batch(
-        items=torch.from_numpy(np.asarray(dataset.items)[places].astype(np.int64)),
-        times=torch.from_numpy(np.asarray(dataset.times)[places]),
-        offsets=torch.from_numpy(offsets),
-        columns={name: torch.from_numpy(np.asarray(c)[places]) for name, c in dataset.columns.items()},
-    )
-
-
-def _seen(dataset: Dataset, starts: np.ndarray, ends: np.ndarray) -> tuple[Tensor, Tensor]:
-    places, offsets = _places(starts, ends)
-    rows = np.repeat(np.arange(len(starts)), np.diff(offsets))
-    return torch.from_numpy(rows), torch.from_numpy(np.asarray(dataset.items)[places].astype(np.int64))
