@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hydrarec.data.batch import Batch
 from hydrarec.errors import InputError
-from hydrarec.models.neural import NeuralModel
+from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.encoder import HydraEncoder
 from hydrarec.nn.state import EncoderState
@@ -30,7 +30,7 @@ class HydraConfig(EncoderConfig):
             raise InputError(f"temperature must be positive, not {self.temperature}")
 
 
-class Hydra(NeuralModel):
+class Hydra(RecurrentModel):
     """Multi-head latent Mamba over a table of item vectors (arXiv 2504.07398)."""
 
     name = "hydra"
@@ -40,11 +40,7 @@ class Hydra(NeuralModel):
         super().__init__(config, n_items)
         self.encoder = HydraEncoder(config)
 
-    def encode(self, batch: Batch) -> Tensor:
-        return self.resume(batch, None)[0]
-
     def resume(self, batch: Batch, state: EncoderState | None) -> tuple[Tensor, EncoderState]:
-        """As ``encode``, going on from ``state``."""
         hidden, state = self.encoder(self.items.encode(batch.items), batch, state)
         return hidden, state
 

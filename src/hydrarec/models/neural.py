@@ -46,7 +46,11 @@ class NeuralModel(nn.Module, Model):
         return F.normalize(vectors, dim=-1) if self.config.normalize else vectors
 
     def score(self, batch: Batch) -> Iterator[tuple[int, Tensor]]:
-        return self.score_hidden(self.encode(batch)[batch.last])
+        return self.score_hidden(self.hidden_at(batch, batch.last))
+
+    def hidden_at(self, batch: Batch, places: Tensor) -> Tensor:
+        """(n, d) hidden states of the events at these places (n,) of the batch: one pass answers many requests."""
+        return self.encode(batch)[places]
 
     def score_hidden(self, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Scores of the catalog, in chunks, given one hidden state a history (B, d)."""

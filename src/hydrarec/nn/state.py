@@ -32,13 +32,21 @@ class EncoderState:
     def __len__(self) -> int:
         return self.position.numel()
 
-    def select(self, users: Tensor) -> "EncoderState":
-        """State of the users at these places (n,) int64."""
-        return EncoderState(**{f.name: getattr(self, f.name)[users] for f in fields(self)})
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def select(self, users: Tensor | slice) -> "EncoderState":
+        """State of the users at these places, (n,) int64 or a slice."""
+        return EncoderState(**{name: value[users] for name, value in self.tensors().items()})
+
+    def detach(self) -> "EncoderState":
+        """The same values, through which no gradient flows."""
+        return EncoderState(**{name: value.detach() for name, value in self.tensors().items()})
 
     def to_bytes(self) -> bytes:
         """The state as safetensors bytes with a version tag."""
-        tensors = {f.name: getattr(self, f.name).contiguous() for f in fields(self)}
+        tensors = {name: value.contiguous() for name, value in self.tensors().items()}
         return save(tensors, metadata={"hydrarec_state": VERSION})
 
     @classmethod
