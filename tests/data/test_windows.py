@@ -30,6 +30,10 @@ def test_known_windows():
         (3, 6), (1, 4), (0, 2), (7, 9), (9, 12),
     ]  # fmt: skip
     assert every.inputs.tolist() == [2, 2, 1, 1, 2]
+    carried = windows(data, ends, 2, "carried")
+    assert list(zip(carried.first.tolist(), carried.end.tolist(), strict=True)) == [
+        (0, 3), (2, 5), (4, 6), (7, 9), (9, 12),
+    ]  # fmt: skip
     whole = windows(data, ends, 0, "all")
     assert list(zip(whole.first.tolist(), whole.end.tolist(), strict=True)) == [(0, 6), (7, 9), (9, 12)]
     shorter = windows(data, np.array([4, 6, 7, 9, 10]), 0, "last")  # training parts of 4, 0, 0, 0 and 1 events

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
+from hydrarec.data.batch import pack
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.train import checkpoint
@@ -62,7 +63,17 @@ def test_all_of_it_comes_back(tmp_path):
 def test_before_the_first_step_and_without_best_weights(tmp_path):
     model, optimiser = make()
     save_checkpoint(tmp_path, model, optimiser, {}, Position())
-    assert load_checkpoint(tmp_path, *make(seed=1)) == (Position(), {})
+    assert load_checkpoint(tmp_path, *make(seed=1)) == (Position(), {}, None)
+
+
+def test_the_state_that_is_carried_on_comes_back(tmp_path):
+    model, optimiser = make()
+    _, state = model.resume(pack([[1, 2, 3], [4]]), None)
+    save_checkpoint(tmp_path, model, optimiser, {}, position(1), state.detach())
+    found = load_checkpoint(tmp_path, *make(seed=1))
+    assert found is not None
+    assert found[2] is not None
+    assert equal(found[2].tensors(), state.tensors())
 
 
 def test_no_checkpoint(tmp_path):

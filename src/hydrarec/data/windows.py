@@ -6,12 +6,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hydrarec.data.batch import Batch
 from hydrarec.data.store import Dataset
 from hydrarec.data.stretches import places, stretch_batch
 
-WindowChoice = Literal["last", "all"]
+WindowChoice = Literal["last", "all", "carried"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,23 +35,28 @@ class Windows:
 
 
 def windows(dataset: Dataset, train_ends: np.ndarray, max_len: int, choice: WindowChoice) -> Windows:
-    """Cut the training part of each history into windows of at most ``max_len`` inputs, the last one full.
+    """Cut the training part of each history into windows of at most ``max_len`` inputs.
 
     Args:
         train_ends: (U,) int64, where the training part of each history ends.
         max_len: inputs of a window; 0 takes whole histories.
-        choice: only the ``last`` window of a history, or ``all``.
+        choice: only the ``last`` window of a history, or ``all``, the last of them full; or ``carried``: all, the first
+            of them full, in their order.
     """
-    starts = dataset.offsets[:-1]
+    starts = np.asarray(dataset.offsets)[:-1]
     pairs = np.maximum(train_ends - starts - 1, 0)  # (input, target) pairs of each history
     length = max_len or max(int(pairs.max(initial=0)), 1)
     counts = -(-pairs // length)
     if choice == "last":
         counts = np.minimum(counts, 1)
     user = np.repeat(np.arange(len(starts)), counts)
-    back = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)  # 0 is the last window
-    end = train_ends[user] - back * length
-    first = np.maximum(end - 1 - length, starts[user])
+    number = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)  # of each window in its history
+    if choice == "carried":
+        first = starts[user] + number * length
+        end = np.minimum(first + length + 1, train_ends[user])
+    else:  # number 0 is the last one
+        end = train_ends[user] - number * length
+        first = np.maximum(end - 1 - length, starts[user])
     return Windows(first=first.astype(np.int64), end=end.astype(np.int64))
 
 
@@ -78,15 +84,21 @@ class EpochBatches:
     """The batches of one epoch, in an order that ``seed`` and ``epoch`` alone decide, from any batch on."""
 
     def __init__(self, dataset: Dataset, source: Windows, batch_events: int, seed: int, epoch: int) -> None:
-        order = np.random.default_rng([seed, epoch]).permutation(len(source.first))
-        self._dataset = dataset
-        self._windows = Windows(first=source.first[order], end=source.end[order])
-        self._runs = fill(self._windows.inputs, batch_events)
+        self._dataset, self._windows = dataset, source
+        self._plan = self._order(batch_events, np.random.default_rng([seed, epoch]))
+
+    def _order(self, batch_events: int, random: np.random.Generator) -> list[np.ndarray]:
+        """The windows of each batch."""
+        order = random.permutation(len(self._windows.first))
+        return [order[run] for run in fill(self._windows.inputs[order], batch_events)]
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self._plan)
 
     def start_at(self, index: int) -> Iterator[Batch]:
-        for run in self._runs[index:]:
-            chosen = Windows(first=self._windows.first[run], end=self._windows.end[run])
-            yield window_batch(self._dataset, chosen)
+        for chosen in self._plan[index:]:
+            yield window_batch(self._dataset, Windows(first=self._windows.first[chosen], end=self._windows.end[chosen]))
+
+    def before(self, index: int) -> Tensor | None:
+        """What the histories of batch ``index`` go on from; None: every window stands for itself."""
+        return None

@@ -1,8 +1,8 @@
 """Checkpoints: all that training needs to go on as if it had never stopped.
 
 A checkpoint is a folder ``checkpoints/step-NNNNNNNN-epoch-NNNNN`` that appears whole, by a rename. No two have the
-same name, so that none has to make room for another. It holds tensors
-(``tensors.safetensors``: model, optimiser, random state, best weights so far) and plain values (``position.json``).
+same name, so that none has to make room for another. It holds tensors (``tensors.safetensors``: model, optimiser,
+random state, best weights so far, the state that is carried on) and plain values (``position.json``).
 """
 
 import shutil
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hydrarec.errors import InputError
 from hydrarec.files import read_json, whole_folder, write_json
+from hydrarec.nn.state import EncoderState
 
 
 @dataclass(kw_only=True)
@@ -49,10 +50,12 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     best: dict[str, Tensor],
     position: Position,
+    carried: EncoderState | None = None,
 ) -> None:
     """Write a checkpoint, then drop all else in ``folder``: older ones, and what a crash left half written."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
+    tensors |= {f"carried.{name}": value for name, value in (carried.tensors() if carried else {}).items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}
     tensors["random.cpu"] = torch.get_rng_state()
@@ -73,11 +76,11 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[Position, dict[str, Tensor]] | None:
+) -> tuple[Position, dict[str, Tensor], EncoderState | None] | None:
     """Restore the newest checkpoint into ``model``, ``optimiser`` and the random state; None if there is none.
 
     Returns:
-        The position and the best weights so far.
+        The position, the best weights so far, and the state that the next batch goes on from.
 
     Raises:
         InputError: the checkpoint is damaged, or of another model.
@@ -97,13 +100,15 @@ def load_checkpoint(
             index, key = name.split(".", 1)
             states.setdefault(int(index), {})[key] = value
         optimiser.load_state_dict({"state": states, "param_groups": saved["param_groups"]})
+        state = _part(tensors, "carried.")
+        carried = EncoderState(**state) if state else None
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"checkpoint {place} is damaged or of another model ({reason}); {remedy}") from error
-    return position, _part(tensors, "best.")
+    return position, _part(tensors, "best."), carried
 
 
 def _all(folder: Path) -> list[Path]:

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
+from hydrarec.data.carried import CarriedBatches
 from hydrarec.data.store import Dataset
 from hydrarec.data.windows import EpochBatches, Windows, windows
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.models.neural import NeuralModel
+from hydrarec.nn.state import EncoderState
 from hydrarec.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from hydrarec.train.config import TrainConfig
+from hydrarec.train.encode import encoder
 from hydrarec.train.log import Log
 from hydrarec.train.optimiser import adamw, learning_rate
 
@@ -45,12 +48,14 @@ class Fit:
     ) -> None:
         self.model, self.config, self.loss = model, config, loss
         self.validate, self.checkpoints, self.log, self.report = validate, checkpoints, log or Log(None), report
+        self.encode = encoder(model, config)
         self.optimiser = adamw(model, config)
         self.position = Position()
         self.best: dict[str, Tensor] = {}
+        self.carried: EncoderState | None = None  # after the last batch, where windows go on from each other
         self.validated: float | None = None  # the last validation figure
         if checkpoints and (found := load_checkpoint(checkpoints, model, self.optimiser)):
-            self.position, self.best = found
+            self.position, self.best, self.carried = found
         self.log.resume_at(self.position.epoch)
         self._began = time.monotonic() - self.position.seconds
         self._saved = time.monotonic()
@@ -84,11 +89,12 @@ class Fit:
     def _epoch(self, dataset: Dataset, source: Windows) -> float:
         """Run what is left of the epoch; return its mean loss."""
         position, config = self.position, self.config
-        batches = EpochBatches(dataset, source, config.batch_events, config.seed, position.epoch)
+        order = CarriedBatches if config.windows == "carried" else EpochBatches
+        batches = order(dataset, source, config.batch_events, config.seed, position.epoch)
         self.model.train()
         for batch in batches.start_at(position.batch):
             done = (position.epoch + (position.batch + 0.5) / len(batches)) / config.epochs  # the middle of the step
-            value = self._step(batch, learning_rate(config, done))
+            value = self._step(batch, batches.before(position.batch), learning_rate(config, done))
             position.batch += 1
             position.step += 1
             position.loss_sum += value
@@ -97,18 +103,19 @@ class Fit:
             if time.monotonic() - self._saved > config.checkpoint_seconds:
                 self._save()
         mean_loss = position.loss_sum / len(batches)
-        position.epoch, position.batch, position.loss_sum = position.epoch + 1, 0, 0.0
+        position.epoch, position.batch, position.loss_sum, self.carried = position.epoch + 1, 0, 0.0, None
         return mean_loss
 
-    def _step(self, batch: Batch, rate: float) -> float:
-        """One optimiser step; return the loss."""
+    def _step(self, batch: Batch, before: Tensor | None, rate: float) -> float:
+        """One optimiser step; return the loss. ``before``: see ``EpochBatches.before``."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         device = self.model.items.weight.device
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            hidden = self.model.queries(self.model.encode(batch))
-            loss = self.loss(hidden, self.model.catalog(), batch.columns["targets"], self.model.scale)
+            hidden, self.carried = self.encode(batch, self.carried, before)
+            queries, catalog = self.model.queries(hidden), self.model.catalog()
+            loss = self.loss(queries, catalog, batch.columns["targets"], self.model.scale)
         value = float(loss.detach())
         self._check_finite("loss", value)
         loss.backward()
@@ -151,5 +158,5 @@ class Fit:
 
     def _save(self) -> None:
         if self.checkpoints:
-            save_checkpoint(self.checkpoints, self.model, self.optimiser, self.best, self.position)
+            save_checkpoint(self.checkpoints, self.model, self.optimiser, self.best, self.position, self.carried)
         self._saved = time.monotonic()
