@@ -25,7 +25,7 @@ from hydrarec.frames import like
 from hydrarec.items.vocabulary import Vocabulary
 from hydrarec.machine import usable_device
 from hydrarec.models.contract import Model
-from hydrarec.models.hydra import Hydra
+from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.nn.state import EncoderState
 from hydrarec.progress import Progress, Silent, counter
 from hydrarec.retrieve.exact import top_k
@@ -144,7 +144,7 @@ class Recommender:
                 positions,
                 protocol=self.run.protocol,
                 train_ends=parts.train_ends,
-                max_len=self.run.settings.train.max_len,
+                max_len=self.run.settings.train.reads,
                 progress=counter(task),
                 seed=self.run.settings.train.seed,
                 device=self.device,
@@ -230,10 +230,10 @@ class Recommender:
         if len(events) != len(state):
             raise InputError(f"{len(events)} lists of events for the states of {len(state)} users")
         asked = of_histories(self.vocabulary, list(events), strict=strict)
-        return self._recurrent().resume(pack(asked.histories()).to(self.device), state)[1]
+        return self._recurrent().read(pack(asked.histories()).to(self.device), state)[1]
 
-    def _recurrent(self) -> Hydra:
-        if not isinstance(self.model, Hydra):
+    def _recurrent(self) -> RecurrentModel:
+        if not isinstance(self.model, RecurrentModel):
             raise InputError(f"model {self.run.settings.name} keeps no state; only hydra does")
         return self.model
 
@@ -265,7 +265,7 @@ class Recommender:
 
     def _batches(self, asked: Asked) -> Iterator[tuple[np.ndarray, Batch]]:
         """Histories of similar length together, so that no batch is mostly waiting."""
-        asked = asked.latest(self.run.settings.train.max_len)
+        asked = asked.latest(self.run.settings.train.reads)
         lengths = asked.end - asked.first
         order = np.argsort(-lengths, kind="stable")
         at_most = max(1, _SCORE_BYTES // (4 * self.model.n_items))

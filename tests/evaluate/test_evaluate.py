@@ -6,8 +6,10 @@ from hydrarec.data.protocol import Protocol
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
-from hydrarec.evaluate import evaluate as module
+from hydrarec.evaluate import answers as module
 from hydrarec.evaluate.evaluate import evaluate
+from hydrarec.evaluate.queries import users_of
+from hydrarec.models.hydra import Hydra, HydraConfig
 
 
 class Recorder:
@@ -77,6 +79,46 @@ def test_candidates_seen_in_training_only():
     assert result.metrics["MRR"] == 0
     assert result.groups["item cold"]["queries"] == 2
     assert result.metrics["coverage@10"] == 1
+
+
+def timed(n_users=12, n_items=20, longest=40, seed=0):
+    """Histories of all lengths over the same days, so that many targets of a user lie after the boundary."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(0, longest, n_users)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    times = np.concatenate([np.sort(generator.integers(0, 1000, n)) for n in lengths])
+    items = generator.integers(0, n_items, offsets[-1])
+    return Dataset.from_arrays(items, offsets, times=times, item_ids=np.arange(n_items))
+
+
+def counting(model, monkeypatch):
+    """How many events the model reads."""
+    read, resume = [], model.resume
+    monkeypatch.setattr(model, "resume", lambda batch, state: read.append(len(batch.items)) or resume(batch, state))
+    return read
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("batch_events", [1, 50, 16384])
+def test_one_pass_over_a_history_answers_all_targets_in_it(monkeypatch, exclude_seen, batch_events):
+    protocol = Protocol.named("time", quantile=0.5, target="every", exclude_seen=exclude_seen)
+    dataset = timed()
+    parts = split(dataset, protocol)
+    assert len(parts.test) > 5 * len(np.unique(users_of(dataset, parts.test)))
+    torch.manual_seed(0)
+    model = Hydra(HydraConfig(d_model=8, n_layers=1, n_heads=2, d_state=4), dataset.n_items).eval()
+    options = {"protocol": protocol, "train_ends": parts.train_ends, "batch_events": batch_events, "confidence": False}
+    apart = evaluate(model, dataset, parts.test, max_len=10**6, **options)
+    monkeypatch.setattr(model, "read_events", 7)
+    monkeypatch.setattr(module, "_PAIRS", 30)
+    read = counting(model, monkeypatch)
+    shuffled = np.random.default_rng(1).permutation(len(parts.test))  # the positions may come in any order
+    together = evaluate(model, dataset, parts.test[shuffled], **options)
+    assert np.array_equal(together.greater, apart.greater[shuffled])
+    assert np.array_equal(together.ties, apart.ties[shuffled])
+    users = np.unique(users_of(dataset, parts.test))
+    last = np.array([parts.test[users_of(dataset, parts.test) == user].max() for user in users])
+    assert sum(read) == (last - dataset.offsets[users]).sum()
 
 
 def test_nothing_to_ask():

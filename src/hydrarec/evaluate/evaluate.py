@@ -10,18 +10,19 @@ import torch
 from hydrarec.data.prefix import training_events
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.store import Dataset
+from hydrarec.data.stretches import stretch_pairs
 from hydrarec.errors import InputError
+from hydrarec.evaluate.answers import answers
 from hydrarec.evaluate.beyond import coverage, popularity_bias
 from hydrarec.evaluate.bootstrap import intervals
 from hydrarec.evaluate.groups import by_history, by_popularity, grouped
 from hydrarec.evaluate.metrics import accuracy
-from hydrarec.evaluate.queries import queries, users_of
+from hydrarec.evaluate.queries import users_of
 from hydrarec.evaluate.ranks import rank
 from hydrarec.models.contract import Model
 
 TOP = 10
 """Length of the lists that coverage and popularity bias look at."""
-_SCORE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,25 +97,27 @@ def evaluate(
     candidates = torch.from_numpy(counts > 0) if protocol.candidates == "train" else None
     greater, ties = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int64)
     top = np.full((len(positions), TOP), -1, np.int64)
-    most = max(1, _SCORE_BYTES // (4 * dataset.n_items))
+    items, starts = np.asarray(dataset.items), np.asarray(dataset.offsets)[users_of(dataset, positions)]
     done = 0
-    for query in queries(
+    for rows, scores in answers(
+        model,
         dataset,
         positions,
         max_len=max_len,
         batch_events=batch_events,
-        batch_queries=most,
-        with_seen=protocol.exclude_seen,
+        pairs=protocol.exclude_seen,
+        device=device,
     ):
         ranks = rank(
-            model.score(query.batch.to(device)),
-            query.targets,
-            seen=query.seen,
+            scores,
+            torch.from_numpy(items[positions[rows]].astype(np.int64)),
+            # The whole history, whatever part of it the model was given.
+            seen=stretch_pairs(items, starts[rows], positions[rows]) if protocol.exclude_seen else None,
             candidates=candidates,
             top=TOP,
         )
-        greater[query.rows], ties[query.rows], top[query.rows] = ranks.greater, ranks.ties, ranks.top
-        done += len(query.rows)
+        greater[rows], ties[rows], top[rows] = ranks.greater, ranks.ties, ranks.top
+        done += len(rows)
         if progress is not None:
             progress(done, len(positions))
     return _summary(dataset, positions, protocol, counts, greater, ties, top, seed if confidence else None)

@@ -154,7 +154,7 @@ def _measure(
         getattr(parts, part),
         protocol=protocol,
         train_ends=parts.train_ends,
-        max_len=settings.train.max_len,
+        max_len=settings.train.reads,
         confidence=confidence,
         progress=progress,
         seed=settings.train.seed,

@@ -1,0 +1,57 @@
+"""Scores for every query, in blocks of bounded memory, each history read as often as the model needs and no more."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hydrarec.data.store import Dataset
+from hydrarec.data.windows import fill
+from hydrarec.evaluate.queries import queries, shared_queries, users_of
+from hydrarec.models.contract import Model
+from hydrarec.models.neural import NeuralModel
+
+_SCORE_BYTES = 256 * 2**20
+_PAIRS = 2**22
+
+
+def answers(
+    model: Model,
+    dataset: Dataset,
+    positions: np.ndarray,
+    *,
+    max_len: int,
+    batch_events: int,
+    pairs: bool,
+    device: torch.device | str,
+) -> Iterator[tuple[np.ndarray, Iterator[tuple[int, Tensor]]]]:
+    """Score the catalog for the event at each position, given the events before it.
+
+    A neural model that reads whole histories passes once over that of a user, whatever the number of targets in it.
+
+    Args:
+        positions: (Q,) absolute.
+        max_len: events of each history given to the model, the last ones; 0 is all.
+        batch_events: events of a batch; a longer history has a batch of its own.
+        pairs: keep the events before the targets of a block within some millions, for who wants to list them.
+
+    Yields:
+        (places (q,) among the positions, what ``Model.score`` yields for these q), every place once.
+    """
+    most = max(1, _SCORE_BYTES // (4 * dataset.n_items))
+    if not isinstance(model, NeuralModel):
+        for asked in queries(dataset, positions, max_len=max_len, batch_events=batch_events, batch_queries=most):
+            yield asked.rows, model.score(asked.batch.to(device))
+        return
+    if max_len:
+        batches = queries(dataset, positions, max_len=max_len, batch_events=batch_events, batch_queries=most)
+    else:
+        batches = shared_queries(dataset, positions, batch_events=batch_events)
+    past = positions - np.asarray(dataset.offsets)[users_of(dataset, positions)] if pairs else np.ones_like(positions)
+    for asked in batches:
+        hidden = model.hidden_at(asked.batch.to(device), asked.after.to(device))
+        for run in fill(past[asked.rows], _PAIRS):
+            for start in range(run.start, run.stop, most):
+                block = slice(start, min(start + most, run.stop))
+                yield asked.rows[block], model.score_hidden(hidden[block])
