@@ -151,6 +151,26 @@ def test_exclude_seen_leaves_out_the_whole_history(hydra):
     assert hydra.recommend([list(range(1, ITEMS + 1))], exclude_seen=True).num_rows == 0
 
 
+WHOLE = {"carried": {"train.windows": "carried", "train.max_len": 5}, "recomputed": {"train.max_len": 0}}
+
+
+@pytest.mark.parametrize("way", WHOLE)
+def test_a_model_that_was_trained_on_whole_histories_reads_them_whole(way, tmp_path, monkeypatch):
+    settings = {**TINY, "train.recompute": 4, **WHOLE[way]}
+    fitted = Recommender.fit(event_table(), out=tmp_path / "run", settings=settings)
+    long = [4, *range(1, ITEMS + 1)] * 3
+    whole = fitted.recommend([long], k=ITEMS)
+    assert not whole.equals(fitted.recommend([long[-5:]], k=ITEMS))
+    monkeypatch.setattr(type(fitted.model), "read_events", 7)  # in pieces of it
+    state = fitted.observe(fitted.initial_state(2), [long[:20], []])
+    state = fitted.observe(state, [long[20:], long])
+    expected = scores_by_item(whole)
+    for answer in (fitted.recommend([long], k=ITEMS), *(fitted.recommend(states=state.select([u])) for u in (0, 1))):
+        assert scores_by_item(answer) == pytest.approx({i: expected[i] for i in scores_by_item(answer)}, abs=1e-4)
+    again = fitted.evaluate().metrics
+    assert again == pytest.approx(fitted.run.metrics["test"]["metrics"])
+
+
 def test_candidates_alone_are_ranked(hydra):
     everything = scores_by_item(hydra.recommend([[1, 2]], k=50))
     answer = hydra.recommend([[1, 2]], k=50, candidates=[7, 3, 9])

@@ -13,7 +13,9 @@ from support import cyclic
 KILLING = Path(__file__).parents[1] / "killing.py"
 SETTINGS = [
     "train.epochs=5",
-    "train.batch_events=70",  # 7 batches an epoch
+    "train.batch_events=70",  # 9 batches an epoch
+    "train.windows=carried",  # what is carried must come back, too
+    "train.max_len=4",
     "train.checkpoint_seconds=0",
     "train.patience=0",
     "loss.kind=sampled",  # negatives and dropout take random numbers
