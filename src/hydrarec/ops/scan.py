@@ -6,12 +6,21 @@ import torch
 from torch import Tensor
 
 from hydrarec.ops.chunked import scan_chunked
+from hydrarec.ops.kernel_scan import scan_kernel
+from hydrarec.ops.library import kernels
 from hydrarec.ops.reference import scan_reference
 
 ScanBackend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
-# Fastest first; a compiled kernel takes its place at the head.
+# Fastest first.
 backends: dict[str, ScanBackend] = {"chunked": scan_chunked, "reference": scan_reference}
+if kernels() is not None:
+    backends = {"kernel": scan_kernel, **backends}
+
+
+def usable(name: str, x: Tensor) -> bool:
+    """Whether a back end takes x: the kernel computes in float32 on the CPU."""
+    return name != "kernel" or (x.device.type == "cpu" and x.dtype == torch.float32)
 
 
 def selective_scan(
@@ -39,7 +48,7 @@ def selective_scan(
         C: (T, G, N) what is read from it.
         offsets: (U+1,) int64, bounds of the U histories.
         state: (U, G, E, N) initial states; None is zeros.
-        backend: a name in ``backends``; None takes the fastest.
+        backend: a name in ``backends``; None takes the fastest that takes x.
 
     Returns:
         y (T, G, E), and the state after each history's last event (U, G, E, N), both at least float32.
@@ -51,9 +60,10 @@ def selective_scan(
     dtype = torch.promote_types(torch.promote_types(x.dtype, dt.dtype), torch.float32)
     if state is None:
         state = x.new_zeros(offsets.numel() - 1, x.shape[1], x.shape[2], B.shape[2], dtype=dtype)
-    run = backends[backend or next(iter(backends))]
+    x = x.to(dtype)
+    run = backends[backend or next(name for name in backends if usable(name, x))]
     with torch.autocast(x.device.type, enabled=False):
-        return run(x.to(dtype), dt.to(dtype), A.to(dtype), B.to(dtype), C.to(dtype), offsets, state.to(dtype))
+        return run(x, dt.to(dtype), A.to(dtype), B.to(dtype), C.to(dtype), offsets, state.to(dtype))
 
 
 def _check(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, state: Tensor | None) -> None:

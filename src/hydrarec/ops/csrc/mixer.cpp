@@ -1,0 +1,103 @@
+#include "mixer.h"
+
+#include <atomic>
+
+#include "parts.h"
+
+namespace {
+
+MixerCall mixer_call(const int64_t* n, const void* const* t, float scale) {
+  MixerCall m{};
+  m.T = n[0], m.U = n[1], m.G = n[2], m.rope = n[8], m.scale = scale;
+  m.z = MixerSizes{HeadSizes{ScanSizes{n[4], n[5], n[6]}, n[7]}, n[3]};
+  m.row_x = n[9], m.row_z = n[10], m.row_du = n[11], m.row_dx = n[12], m.row_dz = n[13];
+  int i = 0;
+  auto floats = [&] { return static_cast<const float*>(t[i++]); };
+  auto integers = [&] { return static_cast<const int64_t*>(t[i++]); };
+  m.offsets = integers(), m.chunk_first = integers(), m.positions = integers(), m.table = floats();
+  m.x = floats(), m.zed = floats(), m.in = floats(), m.out = floats(), m.conv = floats(), m.conv_bias = floats();
+  m.skip = floats(), m.norm = floats(), m.A = floats(), m.dt_bias = floats();
+  m.conv_state = floats(), m.state = floats(), m.bounds = const_cast<float*>(floats());
+  return m;
+}
+
+// Sums the parts' gradients of a head into the caller's tensors.
+void add_gradients(const MixerCall& m, int64_t g, const MixerGradients& part, float* const* out) {
+  const HeadSizes& z = m.z.head;
+  const int64_t E = z.scan.E, F = z.F(), in = m.z.c * z.in();
+  for (int64_t i = 0; i < in; i++) out[0][g * in + i] += part.in[i];
+  for (int64_t i = 0; i < E * m.z.c; i++) out[1][g * E * m.z.c + i] += part.out[i];
+  for (int64_t f = 0; f < F; f++) {
+    for (int64_t k = 0; k < z.K; k++) out[2][(g * F + f) * z.K + k] += part.head.conv[k * pad(F) + f];
+    out[3][g * F + f] += part.head.conv_bias[f];
+  }
+  for (int64_t e = 0; e < E; e++) out[4][g * E + e] += part.head.skip[e], out[5][g * E + e] += part.head.norm[e];
+  for (int64_t k = 0; k < z.scan.m; k++)
+    out[6][g * z.scan.m + k] += part.head.A[k], out[7][g * z.scan.m + k] += part.head.dt_bias[k];
+}
+
+template <class Run>
+int run_part(const MixerCall& m, const Tasks& tasks, int64_t part, bool backward, Run&& run) {
+  thread_local Arena arena;
+  MixerWeights w;
+  MixerScratch s;
+  auto cut = [&](Cutter c) { return w.cut(c, m.z, backward), s.cut(c, m.z, backward), c.used; };
+  float* memory = arena.reserve(cut(Cutter{nullptr}));
+  if (!memory) return OUT_OF_MEMORY;
+  cut(Cutter{memory});
+  tasks.of_part(part, [&](int64_t g) { read_weights(m, g, w); }, [&](int64_t g, int64_t u) { run(w, g, u, s); });
+  return 0;
+}
+
+}  // namespace
+
+// sizes: T U G c E N m K rope, strides of rows of x z du dx dz. tensors: in the order of mixer_call. outputs: u
+// (T, G c), conv_final, final.
+EXPORT(mixer_forward)(const int64_t* sizes, const void* const* tensors, float* const* outputs, float scale,
+                      int64_t threads) {
+  MixerCall m = mixer_call(sizes, tensors, scale);
+  m.u = outputs[0], m.conv_final = outputs[1], m.final = outputs[2];
+  const Tasks tasks{m.U, m.G, m.offsets, parts_for(m.U * m.G, threads)};
+  std::atomic<int> failed{0};
+  parallel(tasks.parts, [&](int64_t part) {
+    failed |= run_part(m, tasks, part, false, [&](const MixerWeights& w, int64_t g, int64_t u, MixerScratch& s) {
+      mixer_forward_history(m, w, g, u, s);
+    });
+  });
+  return failed;
+}
+
+// gradients in: du, dconv_final, dfinal (the last two may be null). outputs: dx, dz, dconv_state, dstate (the last two
+// may be null), then the parameters', which are added to.
+EXPORT(mixer_backward)(const int64_t* sizes, const void* const* tensors, const float* const* gradients,
+                       float* const* outputs, float scale, int64_t threads) {
+  MixerCall m = mixer_call(sizes, tensors, scale);
+  m.du = gradients[0], m.dconv_final = gradients[1], m.dfinal = gradients[2];
+  m.dx = outputs[0], m.dz = outputs[1], m.dconv_state = outputs[2], m.dstate = outputs[3];
+  const Tasks tasks{m.U, m.G, m.offsets, parts_for(m.U * m.G, threads)};
+  MixerGradients shape;
+  Cutter counter{nullptr};
+  shape.cut(counter, m.z);
+  const int64_t size = counter.used;
+  Arena arena;
+  float* memory = arena.reserve(tasks.parts * m.G * size);
+  if (!memory) return OUT_OF_MEMORY;
+  memset(memory, 0, tasks.parts * m.G * size * sizeof(float));
+  auto of = [&](int64_t part, int64_t g) {
+    MixerGradients grads;
+    Cutter c{memory + (part * m.G + g) * size};
+    grads.cut(c, m.z);
+    return grads;
+  };
+  std::atomic<int> failed{0};
+  parallel(tasks.parts, [&](int64_t part) {
+    failed |= run_part(m, tasks, part, true, [&](const MixerWeights& w, int64_t g, int64_t u, MixerScratch& s) {
+      MixerGradients grads = of(part, g);
+      mixer_backward_history(m, w, g, u, s, grads);
+    });
+  });
+  if (failed) return failed;
+  for (int64_t part = 0; part < tasks.parts; part++)
+    for (int64_t g = 0; g < m.G; g++) add_gradients(m, g, of(part, g), outputs + 4);
+  return 0;
+}

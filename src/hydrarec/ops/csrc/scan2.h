@@ -1,0 +1,70 @@
+// The Mamba-2 scan alone: one head over one history, step sizes given.
+#pragma once
+
+#include "scan_call.h"
+
+namespace {
+
+struct Scan2 {
+  const ScanCall& m;
+  ScanScratch s;
+  Padded x, B, C, dy;
+  float *y, *dx, *dB, *dC, *ddt, *state, *turned, *later, *later_turned;
+  int64_t e_row, n_row;
+
+  explicit Scan2(const ScanCall& call) : m(call), e_row(pad(call.z.E) + 16), n_row(pad(call.z.N)) {}
+  void cut(Cutter& c) {
+    const ScanSizes& z = m.z;
+    s.cut(c, z);
+    x = Padded{c.take(CHUNK * e_row), e_row}, dy = Padded{c.take(CHUNK * e_row), e_row};
+    B = Padded{c.take(CHUNK * n_row), n_row}, C = Padded{c.take(CHUNK * n_row), n_row};
+    y = c.take(CHUNK * e_row), dx = c.take(CHUNK * e_row), dB = c.take(CHUNK * n_row), dC = c.take(CHUNK * n_row);
+    ddt = c.take(z.m * CHUNK), state = c.take(z.forward_state()), turned = c.take(z.turned_state());
+    later = c.take(z.forward_state()), later_turned = c.take(z.turned_state());
+  }
+  void read_steps(int64_t g, int64_t first, int64_t events) {
+    for (int64_t t = 0; t < events; t++)
+      for (int64_t k = 0; k < m.z.m; k++) s.dt[k * CHUNK + t] = m.dt.at(first + t, g)[k];
+    decays(m.z, events, m.A + g * m.z.m, s);
+  }
+  void forward(int64_t g, int64_t u) {
+    const ScanSizes& z = m.z;
+    const int64_t size = z.forward_state(), row = m.G * z.E;
+    if (m.state) to_forward(z, m.state_of(m.state, u, g), state);
+    else memset(state, 0, size * sizeof(float));
+    for (int64_t first = m.offsets[u], k = m.chunk_first[u]; first < m.offsets[u + 1]; first += CHUNK, k++) {
+      const int64_t left = m.offsets[u + 1] - first, events = left < CHUNK ? left : CHUNK;
+      if (m.bounds) memcpy(m.bounds + (k * m.G + g) * size, state, size * sizeof(float));
+      read_steps(g, first, events);
+      const bool direct = z.E % 16 == 0 && z.group() % W == 0;
+      float* out = m.y + first * row + g * z.E;
+      mamba2_forward(z, events, x.of(m.x, z.E, z.group(), first, g, events), B.of(m.B, z.N, z.N, first, g, events),
+                     C.of(m.C, z.N, z.N, first, g, events), s, direct ? out : y, direct ? row : e_row, state);
+      if (!direct) write_rows(out, row, y, e_row, z.E, events);
+    }
+    from_forward(z, state, m.final + (u * m.G + g) * z.E * z.N);
+  }
+  void backward(int64_t g, int64_t u, float* dA) {
+    const ScanSizes& z = m.z;
+    const int64_t size = z.forward_state(), begin = m.offsets[u];
+    if (m.dfinal) to_forward(z, m.state_of(m.dfinal, u, g), later);
+    else memset(later, 0, size * sizeof(float));
+    forward_to_turned(z, later, later_turned);
+    for (int64_t k = (m.offsets[u + 1] - begin + CHUNK - 1) / CHUNK - 1; k >= 0; k--) {
+      const int64_t first = begin + k * CHUNK, left = m.offsets[u + 1] - first, events = left < CHUNK ? left : CHUNK;
+      forward_to_turned(z, m.bounds + ((m.chunk_first[u] + k) * m.G + g) * size, turned);
+      read_steps(g, first, events);
+      mamba2_backward(z, events, x.of(m.x, z.E, z.group(), first, g, events), B.of(m.B, z.N, z.N, first, g, events),
+                      C.of(m.C, z.N, z.N, first, g, events), dy.of(m.dy, z.E, z.group(), first, g, events),
+                      m.A + g * z.m, s, turned, later, later_turned, ScanGradients{dx, e_row, dB, dC, n_row, ddt, dA});
+      write_rows(m.dx + (first * m.G + g) * z.E, m.G * z.E, dx, e_row, z.E, events);
+      write_rows(m.dB + (first * m.G + g) * z.N, m.G * z.N, dB, n_row, z.N, events);
+      write_rows(m.dC + (first * m.G + g) * z.N, m.G * z.N, dC, n_row, z.N, events);
+      for (int64_t t = 0; t < events; t++)
+        for (int64_t i = 0; i < z.m; i++) m.ddt[((first + t) * m.G + g) * z.m + i] = ddt[i * CHUNK + t];
+    }
+    from_forward(z, later, m.dstate + (u * m.G + g) * z.E * z.N);
+  }
+};
+
+}  // namespace

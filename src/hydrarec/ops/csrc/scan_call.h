@@ -1,0 +1,51 @@
+// What the scans alone are called with.
+#pragma once
+
+#include "mamba2.h"
+
+namespace {
+
+// Rows of a (T, G, n) tensor for one head, events `row` apart.
+struct Strided {
+  const float* p;
+  int64_t row, head;
+  const float* at(int64_t t, int64_t g) const { return p + t * row + g * head; }
+};
+
+struct ScanCall {
+  int64_t T, U, G;
+  ScanSizes z;
+  const int64_t *offsets, *chunk_first;
+  Strided x, dt, B, C, dy;
+  const float *A, *state;
+  float* bounds;
+  float *y, *final;
+  const float* dfinal;
+  float *dx, *ddt, *dB, *dC, *dstate;
+  const float* state_of(const float* states, int64_t u, int64_t g) const {
+    return states + (u * G + g) * z.E * z.N;
+  }
+};
+
+// Rows that may be read behind their end, up to a multiple of 16 floats: the tensor's own where they end so, else a copy
+// with zeros there.
+struct Padded {
+  float* memory;
+  int64_t row;
+  Rows of(const Strided& s, int64_t n, int64_t group, int64_t first, int64_t g, int64_t events) const {
+    if (n % 16 == 0 && group % W == 0) return Rows{s.at(first, g), s.row};
+    for (int64_t t = 0; t < events; t++) {
+      memcpy(memory + t * row, s.at(first + t, g), n * sizeof(float));
+      memset(memory + t * row + n, 0, (row - n) * sizeof(float));
+    }
+    return Rows{memory, row};
+  }
+};
+
+inline void write_rows(float* out, int64_t row, const float* from, int64_t from_row, int64_t n, int64_t events) {
+  for (int64_t t = 0; t < events; t++)
+    for (int64_t i = 0; i < n; i += W) store_some(out + t * row + i, load(from + t * from_row + i), n - i);
+}
+
+
+}  // namespace

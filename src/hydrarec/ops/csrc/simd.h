@@ -1,0 +1,145 @@
+// One vector type, as wide as the instruction set this file is compiled for; see ../build.py for the sets.
+// Vector extensions of GCC and Clang, so that all sets share one source; intrinsics only to load a tail under a mask.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#ifndef HYDRAREC_ISA
+#define HYDRAREC_ISA plain
+#endif
+#define HYDRAREC_JOIN2(name, isa) name##_##isa
+#define HYDRAREC_JOIN(name, isa) HYDRAREC_JOIN2(name, isa)
+// An exported function: its name carries the instruction set, so that all sets live in one library.
+#define EXPORT(name) extern "C" __attribute__((visibility("default"))) int HYDRAREC_JOIN(name, HYDRAREC_ISA)
+#define INLINE inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+constexpr int W = 16;
+#elif defined(__AVX2__)
+constexpr int W = 8;
+#else
+constexpr int W = 4;
+#endif
+// Vectors that fit into registers beside a few temporaries: AVX-512 and NEON have 32 registers, the others 16.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool MANY_REGISTERS = true;
+#else
+constexpr bool MANY_REGISTERS = false;
+#endif
+
+namespace {
+
+typedef float vf __attribute__((vector_size(W * 4)));
+typedef int32_t vi __attribute__((vector_size(W * 4)));
+typedef uint32_t vu __attribute__((vector_size(W * 4)));
+typedef float vf_unaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
+
+constexpr int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+// Rows of scratch memory are padded to this many floats, whatever the vector width.
+constexpr int64_t pad(int64_t n) { return round_up(n, 16); }
+
+INLINE vf splat(float x) { return x - vf{}; }
+INLINE vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
+INLINE void store(float* p, vf v) { *reinterpret_cast<vf_unaligned*>(p) = v; }
+#if defined(__AVX512F__)
+INLINE __mmask16 lanes_below(int64_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+#endif
+INLINE vf load_some(const float* p, int64_t n) {  // n lanes, zeros behind them
+  if (n >= W) return load(p);
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_loadu_ps(lanes_below(n), p);
+#else
+  vf v{};
+  for (int64_t i = 0; i < W; i++)
+    if (i < n) v[i] = p[i];
+  return v;
+#endif
+}
+INLINE void store_some(float* p, vf v, int64_t n) {
+  if (n >= W) return store(p, v);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, lanes_below(n), (__m512)v);
+#else
+  for (int64_t i = 0; i < W; i++)
+    if (i < n) p[i] = v[i];
+#endif
+}
+// Zeros behind the first n lanes.
+INLINE vf first_lanes(vf v, int64_t n) {
+  if (n >= W) return v;
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_mov_ps(lanes_below(n), (__m512)v);
+#else
+  for (int64_t i = n; i < W; i++) v[i] = 0;
+  return v;
+#endif
+}
+typedef float v4 __attribute__((vector_size(16)));
+INLINE float sum(vf v) {
+  v4 parts[W / 4];
+  memcpy(parts, &v, sizeof(v));
+  for (int i = 1; i < W / 4; i++) parts[0] += parts[i];
+  return (parts[0][0] + parts[0][2]) + (parts[0][1] + parts[0][3]);
+}
+// Sums of neighbouring lanes: those of a, then those of b.
+INLINE vf pair_sums(vf a, vf b) {
+#if defined(__AVX512F__)
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#endif
+}
+// The sums over the lanes of N = W vectors, as one vector; v is overwritten.
+template <int N>
+INLINE vf sums(vf* v) {
+  for (int i = 0; i < N / 2; i++) v[i] = pair_sums(v[2 * i], v[2 * i + 1]);
+  if constexpr (N > 2) return sums<N / 2>(v);
+  return v[0];
+}
+// Not a number in `a` stays.
+INLINE vf vmax(vf a, vf b) { return a < b ? b : a; }
+INLINE vf vmin(vf a, vf b) { return a > b ? b : a; }
+
+// e^x, relative error below 2e-7; x is clipped to the range of normal floats.
+INLINE vf vexp(vf x) {
+  x = vmin(vmax(x, splat(-87.33f)), splat(88.37f));
+  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: the sum's low bits are round(x / ln 2)
+  const vf shifted = x * splat(1.44269504088896341f) + magic;
+  const vf n = shifted - magic;
+  const vf r = (x - n * splat(0.693145751953125f)) - n * splat(1.42860682030941723e-6f);
+  vf p = splat(1.3887860e-3f);
+  p = p * r + splat(8.3334106e-3f);
+  p = p * r + splat(4.1666684e-2f);
+  p = p * r + splat(1.6666664e-1f);
+  p = p * r + splat(0.5f);
+  p = p * r + splat(1.0f);
+  p = p * r + splat(1.0f);
+  return (vf)((vi)p + ((vi)shifted << 23));
+}
+INLINE vf sigmoid(vf x) { return splat(1.0f) / (splat(1.0f) + vexp(-x)); }
+INLINE vf silu(vf x) { return x / (splat(1.0f) + vexp(-x)); }
+INLINE vf silu_slope(vf x) {  // derivative of x * sigmoid(x)
+  const vf s = sigmoid(x);
+  return s + s * x * (splat(1.0f) - s);
+}
+// log(1 + u) for 0 <= u <= 1, as 2 atanh(u / (2 + u)).
+INLINE vf log1p_unit(vf u) {
+  const vf s = u / (splat(2.0f) + u), q = s * s;
+  vf p = splat(1.0f / 15);
+  for (int k = 13; k >= 1; k -= 2) p = p * q + splat(1.0f / k);
+  return splat(2.0f) * s * p;
+}
+INLINE vf softplus(vf x) {
+  const vf positive = vmax(x, vf{});
+  return positive + log1p_unit(vexp(x > vf{} ? -x : x));
+}
+
+}  // namespace
