@@ -29,7 +29,7 @@ def test_mamba2_with_exact_operands(kind, lengths, dtype, relative):
 def test_mamba2_with_half_operands(kind, lengths):
     """bfloat16 has 8 bits, each operand is off by up to 2^-9; a gradient of A is a small difference of large sums."""
     mine = with_offsets(scan_ssd, lengths, operands=torch.bfloat16)
-    agree(mine, with_offsets(scan_reference, lengths), scan_problem(2, *kind, lengths), 5e-2)
+    agree(mine, with_offsets(scan_reference, lengths), scan_problem(2, *kind, lengths), 5e-2, forward=1e-2)
 
 
 def test_mamba2_over_a_long_history():
@@ -68,8 +68,9 @@ def test_mamba1_without_triton_is_plain_pytorch():
 
 
 @needs_triton
-@pytest.mark.parametrize(("kind", "lengths"), [((1, 1, 1, 1), [3, 40]), ((2, 1, 5, 3), RAGGED)])
-def test_mamba1(kind, lengths):
+@pytest.mark.parametrize(("kind", "lengths"), [((1, 1, 1, 1), [3, 40]), ((2, 1, 3, 3), RAGGED)])
+def test_mamba1(kind, lengths, monkeypatch):
+    monkeypatch.setattr(mamba1, "_STATES", 8)  # channels in several blocks, the last one ragged
     agree(
         with_offsets(scan_mamba1, lengths), with_offsets(scan_reference, lengths), scan_problem(1, *kind, lengths), 1e-5
     )

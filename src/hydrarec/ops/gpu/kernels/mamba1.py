@@ -115,10 +115,13 @@ def gradients(
     s, q = tl.arange(0, BN), tl.arange(0, Q)
     t, known = _events(first, stop, c, Q)
     event_before = known & (q > 0)
-    event_after = (q < Q - 1) & (t + 1 < tl.load(stop + c))
+    # From the last place of the chunk to the first. associative_scan has a parameter for that, but is reported to be
+    # wrong then on GPUs (triton issue 4362): the events are loaded in reverse instead, and the result is flipped.
+    back = tl.load(first + c) + Q - 1 - q
+    known_back, event_after = back < tl.load(stop + c), (q > 0) & (back + 1 < tl.load(stop + c))
+    read_back = _load(C, back, known_back, g, s, N, Ct, Cg)
     into = _load(B, t, known, g, s, N, Bt, Bg)
     into_before = _load(B, t - 1, event_before, g, s, N, Bt, Bg)
-    read = _load(C, t, known, g, s, N, Ct, Cg)
     d_into, d_read = tl.zeros((Q, BN), tl.float32), tl.zeros((Q, BN), tl.float32)
     for block in range(0, tl.cdiv(E, BE)):
         e = block * BE + tl.arange(0, BE)
@@ -139,12 +142,14 @@ def gradients(
         states = decay * before + (step * values)[:, :, None] * into[:, None, :]
 
         # The gradient of the state after each event, from the chunk's end on.
-        step_after = _load(dt, t + 1, event_after, g, e, E, dt_t, dt_g)
+        step_after = _load(dt, back + 1, event_after, g, e, E, dt_t, dt_g)
+        own = _load(dy, back, known_back, g, e, E, yt, yg)[:, :, None] * read_back[:, None, :]
         at, there = _state(leaving, c, g, e, s, G, E, N)
         last = tl.load(at, mask=there, other=0.0)
-        own = gradient[:, :, None] * read[:, None, :] + tl.where((q == Q - 1)[:, None, None], last[None, :, :], 0.0)
+        own += tl.where((q == 0)[:, None, None], last[None, :, :], 0.0)
         decay_after = tl.exp(step_after[:, :, None] * rates[None, :, :])
-        _, d_states = tl.associative_scan((decay_after, own), 0, _join, reverse=True)
+        _, d_back = tl.associative_scan((decay_after, own), 0, _join)
+        d_states = tl.flip(d_back, 0)
 
         d_into += tl.sum(d_states * (step * values)[:, :, None], 1)
         d_read += tl.sum(states * gradient[:, :, None], 1)
