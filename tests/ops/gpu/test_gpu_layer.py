@@ -1,0 +1,74 @@
+"""A whole Hydra layer said in the GPU's operations is the layer: the same numbers, states and gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from gpu_cases import DEVICE, needs_triton, normal
+from support import close, offsets_of, small_config
+
+from hydrarec.nn.layer import HydraLayer
+from hydrarec.nn.mamba import HeadState, per_head
+from hydrarec.nn.rope import positions_of
+from hydrarec.ops.gpu.conv import causal_conv_silu
+from hydrarec.ops.gpu.interact import interact
+from hydrarec.ops.gpu.mamba1 import scan_mamba1
+from hydrarec.ops.gpu.norm import gated_rms_norm, rms_norm
+from hydrarec.ops.gpu.ssd import scan_ssd
+from hydrarec.ops.gpu.swiglu import swiglu
+
+pytestmark = needs_triton
+
+
+def heads1(heads, x, offsets, state):
+    E, N = heads.inner, heads.d_state
+    values, gate = per_head(x, heads.in_proj).split([E, E], dim=2)
+    values, conv = causal_conv_silu(values, heads.conv_weight, heads.conv_bias, offsets, state.conv)
+    step, B, C = per_head(values, heads.x_proj).split([heads.rank, N, N], dim=2)
+    dt = F.softplus(per_head(step, heads.dt_proj) + heads.dt_bias)
+    y, ssm = scan_mamba1(values, dt, -heads.A_log.exp(), B, C, offsets, state.ssm)
+    y = torch.addcmul(y, values, heads.skip) * F.silu(gate)
+    return per_head(y, heads.out_proj), HeadState(conv, ssm)
+
+
+def heads2(heads, x, offsets, state):
+    E, N = heads.inner, heads.d_state
+    gate, joint, step = per_head(x, heads.in_proj).split([E, E + 2 * N, heads.n_decays], dim=2)
+    joint, conv = causal_conv_silu(joint, heads.conv_weight, heads.conv_bias, offsets, state.conv)
+    values, B, C = joint.split([E, N, N], dim=2)
+    dt = F.softplus(step + heads.dt_bias)
+    y, ssm = scan_ssd(values, dt, -heads.A_log.exp(), B, C, offsets, state.ssm, operands=torch.float32)
+    y = gated_rms_norm(torch.addcmul(y, values, heads.skip), gate, heads.norm, 1e-5)
+    return per_head(y, heads.out_proj), HeadState(conv, ssm)
+
+
+def fused(layer, h, positions, offsets, state):
+    normed = rms_norm(h, layer.norm.weight, 1e-6)
+    x = F.silu(layer.w_x(normed)).unflatten(1, (layer.n_heads, -1))
+    y, state = (heads1 if hasattr(layer.heads, "x_proj") else heads2)(layer.heads, x, offsets, state)
+    z = layer.w_z(normed).unflatten(1, (layer.n_heads, -1))
+    h = h + layer.w_o(interact(y, z, positions, layer.scale).flatten(1))
+    normed = rms_norm(h, layer.ffn_norm.weight, 1e-6)
+    return h + layer.ffn.down(swiglu(layer.ffn.gate_up(normed))), state
+
+
+@pytest.mark.parametrize("mamba", [1, 2])
+def test_fused_layer(mamba):
+    torch.manual_seed(0)
+    config = small_config(mamba=mamba, d_model=4)
+    plain, lengths = HydraLayer(config).double(), [5, 0, 18]
+    mine = HydraLayer(config).to(DEVICE)
+    mine.load_state_dict(plain.state_dict())
+    conv, ssm = plain.heads.initial_state(3).conv, plain.heads.initial_state(3).ssm
+    inputs = [normal(23, 4), normal(*conv.shape, seed=1), normal(*ssm.shape, seed=2)]
+    outcomes = []
+    for layer, run in ((mine, lambda *v: fused(mine, *v)), (plain, plain)):
+        like = next(layer.parameters())
+        h, conv, ssm = (v.to(like).requires_grad_() for v in inputs)
+        offsets = offsets_of(lengths).to(like.device)
+        positions = positions_of(offsets, torch.zeros_like(offsets[1:]), config.period)
+        y, state = run(h, positions, offsets, HeadState(conv, ssm))
+        results = [y, state.conv, state.ssm]
+        weights = [normal(*v.shape, seed=i).to(v) for i, v in enumerate(results)]
+        outcomes.append([*results, *torch.autograd.grad(results, [h, conv, ssm, *layer.parameters()], weights)])
+    for got, expected in zip(*outcomes, strict=True):
+        close(got.cpu(), expected, 2e-5)
