@@ -1,0 +1,40 @@
+"""A gated recurrent network (as GRU4Rec, Hidasi et al. 2016, with residuals), as torch runs it: a rival."""
+
+from torch import Tensor, nn
+
+from hydrarec.nn.rival import FeedForward, RivalConfig
+
+
+class GRULayer(nn.Module):
+    """h' = h + Dropout(GRU(LayerNorm(h))), then the feed-forward part, which GRU4Rec has not."""
+
+    def __init__(self, config: RivalConfig) -> None:
+        super().__init__()
+        d = config.d_model
+        self.norm = nn.LayerNorm(d)
+        self.gru = nn.GRU(d, d, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.ffn = FeedForward(config, None)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, L, d) -> (B, L, d)."""
+        out: Tensor = self.ffn(h + self.dropout(self.gru(self.norm(h))[0]))
+        return out
+
+
+class GRU(nn.Module):
+    """Dropout(x), then GRU layers, then a norm."""
+
+    def __init__(self, config: RivalConfig) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(GRULayer(config) for _ in range(config.n_layers))
+        self.norm = nn.LayerNorm(config.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, L, d), padded on the right -> h (B, L, d); h[:, t] has seen x[:, :t+1]."""
+        h = self.dropout(x)
+        for layer in self.layers:
+            h = layer(h)
+        out: Tensor = self.norm(h)
+        return out

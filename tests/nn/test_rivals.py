@@ -1,0 +1,167 @@
+"""The encoders that Hydra is measured against are what they say they are."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support import close
+
+from hydrarec.errors import InputError
+from hydrarec.nn import hstu as hstu_module
+from hydrarec.nn import mamba_py
+from hydrarec.nn.gru import GRU
+from hydrarec.nn.hstu import HSTU, QueryBlock, query_blocks
+from hydrarec.nn.mamba_py import MambaPy
+from hydrarec.nn.rival import RivalConfig
+from hydrarec.nn.sasrec import SASRec
+
+D, L = 8, 11
+needs_mambapy = pytest.mark.skipif(not mamba_py.available(), reason="mambapy (extra bench) is not installed")
+EVERY = [SASRec, HSTU, GRU, pytest.param(MambaPy, marks=needs_mambapy)]
+
+
+def make(kind, seed=0, **changes):
+    torch.manual_seed(seed)
+    model = kind(RivalConfig(**{"d_model": D, "max_len": 32, **changes})).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def inputs(model, batch=3, length=L, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, length, D, generator=generator)
+    if not isinstance(model, HSTU):
+        return (x,)
+    return x, torch.randint(0, 10**6, (batch, length), generator=generator).cumsum(1)
+
+
+@pytest.mark.parametrize("ffn", [2.0, None])
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_later_event_never_changes_an_earlier_output(kind, ffn):
+    model = make(kind, ffn=ffn)
+    given = inputs(model)
+    before = model(*given)
+    changed = [
+        torch.cat([each[:, :6], other[:, 6:]], 1) for each, other in zip(given, inputs(model, seed=2), strict=True)
+    ]
+    after = model(*changed)
+    close(after[:, :6], before[:, :6], 1e-5)
+    assert (after[:, 6:] - before[:, 6:]).abs().amax(2).min() > 1e-4
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_padding_on_the_right_changes_nothing(kind):
+    model = make(kind)
+    given = inputs(model)
+    padded = [F.pad(each, (0, 0, 0, 9) if each.dim() == 3 else (0, 9), value=7) for each in given]
+    close(model(*padded)[:, :L], model(*given), 1e-5)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_every_parameter_learns_and_dropout_drops(kind):
+    model = make(kind, dropout=0.5).train()
+    given = inputs(model, length=32)
+    first, second = model(*given), model(*given)
+    assert not torch.equal(first, second)
+    (first * torch.randn(first.shape)).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def layer_norm(x, norm=None):
+    weight, bias = (norm.weight, norm.bias) if norm else (1, 0)
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight + bias
+
+
+def test_sasrec_is_softmax_attention_and_a_feed_forward_part_of_width_d():
+    model = make(SASRec, ffn=None, n_layers=1).double()
+    (x,) = (each.double() for each in inputs(model))
+    h, layer = x + model.positions[:L], model.layers[0]
+    q, k, v = layer.qkv(layer_norm(h, layer.norm)).chunk(3, dim=2)
+    heads = []
+    for head in (slice(0, D // 2), slice(D // 2, D)):
+        scores = q[..., head] @ k[..., head].transpose(1, 2) / math.sqrt(D // 2)
+        hidden = torch.ones(L, L).triu(1).bool()
+        heads.append(scores.masked_fill(hidden, -math.inf).softmax(2) @ v[..., head])
+    h = h + layer.w_o(torch.cat(heads, dim=2))
+    part = layer.ffn.part
+    assert part.up.weight.shape == part.down.weight.shape == (D, D)
+    h = h + part.down(part.up(layer_norm(h, layer.ffn.norm)).relu())
+    close(model(x), layer_norm(h, model.norm), 1e-12)
+
+
+@pytest.mark.parametrize("block", [1, 4, 64])
+def test_hstu_is_its_formula(block, monkeypatch):
+    monkeypatch.setattr(hstu_module, "BLOCK", block)
+    model = make(HSTU, ffn=None, n_layers=1).double()
+    x, times = inputs(model)
+    x = x.double()
+    layer = model.layers[0]
+    u, v, q, k = F.silu(layer.uvqk(layer_norm(x, layer.norm))).chunk(4, dim=2)
+    mixed = torch.zeros_like(x)
+    for row in range(len(x)):
+        for head in (slice(0, D // 2), slice(D // 2, D)):
+            for i in range(L):
+                for j in range(i + 1):
+                    gap = int(math.log2(1 + times[row, i] - times[row, j]))
+                    score = q[row, i, head] @ k[row, j, head] + layer.time_bias[gap] + layer.distance_bias[i - j]
+                    mixed[row, i, head] += F.silu(score) * v[row, j, head] / 32
+    h = x + layer.w_o(layer_norm(mixed) * u)
+    close(model(x, times), layer_norm(h, model.norm), 1e-12)
+
+
+def test_the_gradient_of_hstus_tables_is_that_of_indexing():
+    table = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    index = torch.tensor([[0, 4, 4], [1, 0, 4]])
+    assert torch.autograd.gradcheck(lambda values: hstu_module._Look.apply(values, index), table)
+
+
+def test_query_blocks_cover_every_pair_of_the_past_once(monkeypatch):
+    monkeypatch.setattr(hstu_module, "BLOCK", 4)
+    blocks = query_blocks(torch.arange(L).unsqueeze(0), torch.float32)
+    assert all(isinstance(block, QueryBlock) for block in blocks)
+    assert [(block.first, block.end) for block in blocks] == [(0, 4), (4, 8), (8, 11)]
+    assert sum(int((block.hidden == 0).sum()) for block in blocks) == L * (L + 1) // 2
+
+
+def test_only_the_feed_forward_part_differs_from_the_paper():
+    own = {name for name, _ in make(HSTU, ffn=None).named_parameters()}
+    both = {name for name, _ in make(HSTU).named_parameters()}
+    assert {name.split(".", 2)[2] for name in both - own} == {
+        "ffn.norm.weight",
+        "ffn.norm.bias",
+        "ffn.part.gate_up.weight",
+        "ffn.part.down.weight",
+    }
+    assert own < both
+
+
+@pytest.mark.parametrize("kind", [SASRec, HSTU])
+def test_histories_beyond_the_table_of_positions_are_refused(kind):
+    model = make(kind)
+    with pytest.raises(InputError, match="33 events, but max_len=32; raise it"):
+        model(*inputs(model, length=33))
+
+
+def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(mamba_py, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'hydrarec\[bench\]'"):
+        MambaPy(RivalConfig())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_layers": 0}, "n_layers must be at least 1"),
+        ({"n_heads": 3}, "n_heads=3 must divide d_model=64"),
+        ({"ffn": 0.0}, "ffn must be positive"),
+        ({"dropout": 1.0}, "dropout must lie"),
+    ],
+)
+def test_bad_settings_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        RivalConfig(**changes)
