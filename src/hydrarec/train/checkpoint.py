@@ -100,7 +100,7 @@ def load_checkpoint(
             index, key = name.split(".", 1)
             states.setdefault(int(index), {})[key] = value
         optimiser.load_state_dict({"state": states, "param_groups": saved["param_groups"]})
-        state = _part(tensors, "carried.")
+        state = {name: value.to(_device(model)) for name, value in _part(tensors, "carried.").items()}
         carried = EncoderState(**state) if state else None
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
@@ -109,6 +109,10 @@ def load_checkpoint(
         reason = str(error).splitlines()[0]
         raise InputError(f"checkpoint {place} is damaged or of another model ({reason}); {remedy}") from error
     return position, _part(tensors, "best."), carried
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _all(folder: Path) -> list[Path]:
