@@ -18,7 +18,7 @@ FLOORS = [
     {"retrieve", "evaluate", "asked"},
     {"train"},
     {"recommender"},
-    {"demo", "compare", "report", "serve"},
+    {"demo", "bench", "compare", "report", "serve"},
     {"cli"},
     {"__init__", "__main__"},
 ]

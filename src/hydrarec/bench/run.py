@@ -1,0 +1,37 @@
+"""A whole benchmark: some figures or all, and what machine they are from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydrarec.bench.ceilings import ceilings
+from hydrarec.bench.curve import cost_by_length
+from hydrarec.bench.figures import chosen, measure
+from hydrarec.bench.report import Findings
+from hydrarec.bench.rows import Row
+from hydrarec.bench.scale import Scale
+from hydrarec.machine import machine
+from hydrarec.progress import Progress, Silent
+
+FULL = Scale()
+
+
+def run_bench(names: Sequence[str] = (), scale: Scale | None = None, progress: Progress | None = None) -> Findings:
+    """Measure the figures of these names; without names, all figures and the cost by length.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    scale, progress = scale or FULL, progress or Silent()
+    figures: dict[str, float] = {}
+    rows: list[Row] = []
+    wanted = chosen(names)
+    facts: dict[str, Any] = {**machine(), **ceilings(scale)}
+    with progress.task("bench", total=len(wanted) + (not names), unit="figures") as task:
+        for name in wanted:
+            figures[name], found = measure(name, scale)
+            rows += found
+            task.advance(1, f"{name} {figures[name]:.4g}")
+        if not names:
+            rows += cost_by_length(scale)
+            task.advance(1)
+    return Findings(figures=figures, machine=facts, rows=rows)
