@@ -77,7 +77,10 @@ def in_segments(step: Step, batch: Batch, state: EncoderState, size: int) -> tup
     final = join([state, *reversed(ended)]).select(order.argsort())  # the longest ended last
     if not hidden:
         return step(batch, final)  # no event at all
-    return torch.cat(hidden).index_select(0, torch.cat(places).argsort()), final
+    together = torch.cat(hidden)
+    if batch.n_users > 1:  # one history, and so the longest of all, is in its order already
+        together = together.index_select(0, torch.cat(places).argsort())
+    return together, final
 
 
 def recomputed(step: Step) -> Step:
