@@ -22,6 +22,12 @@ _STYLES = {
     "GRU": ("#cc79a7", "D"),
     "mambapy": ("#777777", "v"),
 }
+_LABEL: dict[str, Any] = {
+    "xytext": (8, 0),
+    "textcoords": "offset points",
+    "va": "center",
+    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1},
+}
 # Figures whose rows are bars, by panel: full windows, and real lengths.
 _BARS = [("train_d64_vs_sasrec", "train_d64_vs_hstu"), ("packed_vs_sasrec_bucketed", "packed_vs_sasrec_padded")]
 
@@ -62,8 +68,7 @@ def cost_by_length(rows: Sequence[Row]) -> "Figure | None":
         colour, marker = _STYLES[name]
         lengths, costs = [row.length or 0 for row in own], [row.us_per_event_wall for row in own]
         axes.plot(lengths, costs, color=colour, marker=marker, linewidth=2.5 if name == "Hydra" else 1.5)
-        where: dict[str, Any] = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-        axes.annotate(name, (lengths[-1], costs[-1]), color=colour, **where)
+        axes.annotate(name, (lengths[-1], costs[-1]), color=colour, **_LABEL)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
