@@ -11,6 +11,9 @@ from hydrarec.ops import backends, chunked, selective_scan
 
 NAMES = ("x", "dt", "A", "B", "C", "state")
 FAST = [name for name in backends if name != "reference"]
+# The kernel computes in float32 alone; test_kernel_scan.py has more of it.
+DTYPES = {name: (torch.float32,) if name == "kernel" else (torch.float32, torch.float64) for name in backends}
+TIGHT = {torch.float32: 1e-6, torch.float64: 1e-11}
 kinds = st.tuples(st.sampled_from([1, 2]), st.integers(1, 3), st.integers(1, 3), st.integers(1, 2), st.integers(1, 4))
 
 
@@ -61,21 +64,22 @@ def test_reference_is_the_formula(mamba):
 @pytest.mark.parametrize("backend", backends)
 @pytest.mark.parametrize("mamba", [1, 2])
 def test_constant_inputs_give_a_geometric_sum(backend, mamba):
-    T, dt, rate = 75, 0.1, -0.7
-    one = torch.ones(T, 1, 1, dtype=torch.float64)
-    A = torch.full((1, 1, 1) if mamba == 1 else (1, 1), rate, dtype=torch.float64)
+    T, dt, rate, dtype = 75, 0.1, -0.7, DTYPES[backend][-1]
+    one = torch.ones(T, 1, 1, dtype=dtype)
+    A = torch.full((1, 1, 1) if mamba == 1 else (1, 1), rate, dtype=dtype)
     y, final = selective_scan(one, dt * one, A, one, one, offsets_of([T]), backend=backend)
     decay = np.exp(dt * rate)
     expected = dt * (1 - decay ** np.arange(1, T + 1)) / (1 - decay)
-    np.testing.assert_allclose(y.flatten().numpy(), expected, rtol=1e-12)
-    np.testing.assert_allclose(final.item(), expected[-1], rtol=1e-12)
+    np.testing.assert_allclose(y.flatten().numpy(), expected, rtol=TIGHT[dtype])
+    np.testing.assert_allclose(final.item(), expected[-1], rtol=TIGHT[dtype])
 
 
 @pytest.mark.parametrize("backend", FAST)
 @given(kind=kinds, lengths=ragged(110), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=60)
 def test_back_ends_agree(backend, kind, lengths, seed):
-    for dtype, relative in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+    for dtype in DTYPES[backend]:
+        relative = 1e-5 if dtype == torch.float32 else 1e-12
         given_problem = problem(*kind, lengths, seed, dtype)
         expected = run({name: value.double() for name, value in given_problem.items()}, lengths, "reference")
         for got, value in zip(run(given_problem, lengths, backend), expected, strict=True):
@@ -83,7 +87,7 @@ def test_back_ends_agree(backend, kind, lengths, seed):
             close(got, value, relative)
 
 
-@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("backend", [name for name in FAST if name != "kernel"])
 @given(kind=kinds, lengths=ragged(70, users=3), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=40)
 def test_gradients_of_every_input(backend, kind, lengths, seed):
@@ -130,28 +134,30 @@ def test_gradcheck(mamba):
 @given(kind=kinds, lengths=ragged(60))
 @settings(deadline=None, max_examples=10)
 def test_packed_is_each_history_alone(backend, kind, lengths):
-    given_problem = problem(*kind, lengths)
+    dtype = DTYPES[backend][-1]
+    given_problem = problem(*kind, lengths, dtype=dtype)
     y, final = run(given_problem, lengths, backend)
     for user, (first, end) in enumerate(pairwise(offsets_of(lengths).tolist())):
         alone = {name: v if name == "A" else v[first:end] for name, v in given_problem.items() if name != "state"}
         y_alone, final_alone = run({**alone, "state": given_problem["state"][user : user + 1]}, [end - first], backend)
-        close(y_alone, y[first:end], 1e-11)
-        close(final_alone, final[user : user + 1], 1e-11)
+        close(y_alone, y[first:end], TIGHT[dtype])
+        close(final_alone, final[user : user + 1], TIGHT[dtype])
 
 
 @pytest.mark.parametrize("backend", backends)
 @given(kind=kinds, length=st.integers(0, 80), cuts=st.lists(st.integers(0, 80), max_size=4))
 @settings(deadline=None, max_examples=10)
 def test_chunks_with_the_state_carried_are_the_whole(backend, kind, length, cuts):
-    given_problem = problem(*kind, [length])
+    dtype = DTYPES[backend][-1]
+    given_problem = problem(*kind, [length], dtype=dtype)
     y, final = run(given_problem, [length], backend)
     state, parts = given_problem["state"], []
     for first, end in pairwise(sorted({0, length, *(min(cut, length) for cut in cuts)})):
         piece = {name: v if name == "A" else v[first:end] for name, v in given_problem.items()}
         part, state = run({**piece, "state": state}, [end - first], backend)
         parts.append(part)
-    close(torch.cat([y[:0], *parts]), y, 1e-11)
-    close(state, final, 1e-11)
+    close(torch.cat([y[:0], *parts]), y, TIGHT[dtype])
+    close(state, final, TIGHT[dtype])
 
 
 @pytest.mark.parametrize("mamba", [1, 2])

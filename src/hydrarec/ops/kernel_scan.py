@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydrarec.ops.library import chunk_starts, required_kernels
+from hydrarec.ops.checks import check_bounds, check_gradient, check_scan_kernel
+from hydrarec.ops.library import chunk_starts, dense_rows, required_kernels
 
 
 def scan_kernel(
@@ -22,7 +23,9 @@ def kernel_scan(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, state: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y (T, G, E), final states (U, G, E, N), and with ``keep`` the states at the starts of chunks."""
-    x, dt, B, C = map(_dense_rows, (x, dt, B, C))
+    check_scan_kernel(x, dt, A, B, C, offsets, state)
+    offsets = offsets.contiguous()
+    x, dt, B, C = map(dense_rows, (x, dt, B, C))
     sizes, starts = _sizes(x, dt, A, B, C, offsets)
     y, final = x.new_empty(x.shape), state.new_empty(state.shape)
     bounds = x.new_empty(_bounds_shape(A, state, int(starts[-1]) if keep else 0))
@@ -50,7 +53,11 @@ def kernel_scan_backward(
     bounds: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, dt, A, B, C and the initial states."""
-    x, dt, B, C, dy = map(_dense_rows, (x, dt, B, C, dy))
+    check_scan_kernel(x, dt, A, B, C, offsets, dfinal)
+    check_gradient("dy", dy, x.shape)
+    check_bounds(bounds, offsets, *_bounds_shape(A, dfinal, 0)[1:])
+    offsets, bounds = offsets.contiguous(), bounds.contiguous()
+    x, dt, B, C, dy = map(dense_rows, (x, dt, B, C, dy))
     sizes, starts = _sizes(x, dt, A, B, C, offsets)
     gradients = [t.new_empty(t.shape) for t in (x, dt, A, B, C, dfinal)]
     gradients[2].zero_()
@@ -103,9 +110,3 @@ def _bounds_shape(A: Tensor, state: Tensor, chunks: Any) -> tuple[Any, ...]:
         return chunks, G, E * N
     m = A.shape[1]
     return chunks, G, m * N * (-(-(E // m) // 16) * 16)
-
-
-def _dense_rows(t: Tensor) -> Tensor:
-    """t itself where a head's values lie side by side."""
-    return t if t.shape[2] == 1 or t.stride(2) == 1 else t.contiguous()
-

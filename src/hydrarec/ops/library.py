@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hydrarec.ops.build import LIBRARY
+from hydrarec.ops.compile import LIBRARY, instruction_sets, is_current
 
 CHUNK = 64  # events between two kept states, as in csrc/mamba2.h
+HIDDEN = "HYDRAREC_KERNEL=0 hides them"
 _OUT_OF_MEMORY = 1
 
 
@@ -19,14 +20,26 @@ class Kernels:
     """The library of one instruction set.
 
     Attributes:
-        isa: ``avx512``, ``avx2`` or ``plain``, which is NEON on a 64-bit ARM.
+        isas: the instruction sets that this processor runs, widest first.
+        isa: the one in use: ``avx512``, ``avx2`` or ``plain``, which is NEON on a 64-bit ARM. ``HYDRAREC_ISA`` names
+            another of ``isas`` than the first.
+        shares_pool: whether the threads are those of PyTorch, or made for each call.
+
+    Raises:
+        AttributeError: the library lacks a function.
+        ValueError: ``HYDRAREC_ISA`` names what is not there.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
         library.hydrarec_isa.restype = ctypes.c_char_p
-        self.isa: str = os.environ.get("HYDRAREC_ISA") or library.hydrarec_isa().decode()
+        sets = list(instruction_sets())
+        self.isas = sets[sets.index(library.hydrarec_isa().decode()) :]
+        self.isa = os.environ.get("HYDRAREC_ISA") or self.isas[0]
+        if self.isa not in self.isas:
+            raise ValueError(f"HYDRAREC_ISA={self.isa} is not among {', '.join(self.isas)}")
         pool = _pool_of_torch()
+        self.shares_pool = pool is not None
         if pool is not None:
             library.hydrarec_use_pool(pool)
 
@@ -47,30 +60,46 @@ def _argument(value: "Sequence[int] | Sequence[Tensor | None] | float | int") ->
     if isinstance(value, int):
         return ctypes.c_int64(value)
     if value and isinstance(value[0], int):
-        return (ctypes.c_int64 * len(value))(*value)
+        return (ctypes.c_int64 * len(value))(*value)  # type: ignore[misc]
     return (ctypes.c_void_p * len(value))(*(None if v is None else v.data_ptr() for v in value))  # type: ignore
 
 
+def library_path() -> Path:
+    """Where the compiled kernels lie; ``HYDRAREC_LIBRARY`` names another build of them, such as one with sanitizers."""
+    return Path(os.environ.get("HYDRAREC_LIBRARY") or LIBRARY)
+
+
 @lru_cache(maxsize=1)
-def kernels() -> Kernels | None:
-    """The compiled kernels, or None where they were not built, cannot be loaded, or ``HYDRAREC_KERNEL=0`` hides them."""
-    if os.environ.get("HYDRAREC_KERNEL") == "0" or not LIBRARY.exists():
-        return None
+def kernels_or_reason() -> Kernels | str:
+    """The compiled kernels, or why they are not used, as the end of a sentence about them."""
+    if os.environ.get("HYDRAREC_KERNEL") == "0":
+        return HIDDEN
+    library = library_path()
     try:
-        return Kernels(ctypes.CDLL(str(LIBRARY)))
-    except (OSError, AttributeError):  # built for another machine, or by another version
-        return None
+        if not library.exists():
+            return "they were not built"
+        if not is_current(library):
+            return "they were built from other sources than these"
+        return Kernels(ctypes.CDLL(str(library)))
+    except (OSError, AttributeError, ValueError) as error:  # such as built for another kind of machine
+        return f"they cannot be loaded ({error})"
+
+
+def kernels() -> Kernels | None:
+    """The compiled kernels, if they can be used."""
+    found = kernels_or_reason()
+    return found if isinstance(found, Kernels) else None
 
 
 def required_kernels() -> Kernels:
     """The compiled kernels.
 
     Raises:
-        RuntimeError: they are not there.
+        RuntimeError: they cannot be used.
     """
     found = kernels()
     if found is None:
-        raise RuntimeError("the compiled kernels are not there; `hydrarec doctor` says why")
+        raise RuntimeError(f"the compiled kernels are needed, but {kernels_or_reason()}")
     return found
 
 
@@ -80,10 +109,17 @@ def chunk_starts(offsets: Tensor) -> Tensor:
     return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
 
 
+def dense_rows(t: Tensor) -> Tensor:
+    """t (T, G, n) itself where a head's n values lie side by side, else a copy."""
+    return t if t.shape[2] == 1 or t.stride(2) == 1 else t.contiguous()
+
+
 def _pool_of_torch() -> ctypes.c_void_p | None:
-    """The entry point of the OpenMP library that torch runs on, where that is GCC's or speaks its language."""
-    folder = Path(torch.__file__).parent / "lib"
-    for path in (*folder.glob("libgomp*"), *folder.glob("libomp*"), *folder.glob("libiomp*")):
+    """The entry point of the OpenMP library that torch runs on, where that is GCC's or speaks its language.
+
+    Looked for from torch's own library on: whatever other OpenMP the process has loaded is another pool.
+    """
+    for path in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"):
         try:
             return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p)
         except (OSError, AttributeError):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hydrarec.ops.checks import check_scan
 from hydrarec.ops.chunked import scan_chunked
 from hydrarec.ops.kernel_scan import scan_kernel
 from hydrarec.ops.library import kernels
@@ -54,9 +55,9 @@ def selective_scan(
         y (T, G, E), and the state after each history's last event (U, G, E, N), both at least float32.
 
     Raises:
-        ValueError: shapes do not fit.
+        ValueError: shapes do not fit, or offsets are not bounds of histories.
     """
-    _check(x, dt, A, B, C, offsets, state)
+    check_scan(x, dt, A, B, C, offsets, state)
     dtype = torch.promote_types(torch.promote_types(x.dtype, dt.dtype), torch.float32)
     if state is None:
         state = x.new_zeros(offsets.numel() - 1, x.shape[1], x.shape[2], B.shape[2], dtype=dtype)
@@ -64,26 +65,3 @@ def selective_scan(
     run = backends[backend or next(name for name in backends if usable(name, x))]
     with torch.autocast(x.device.type, enabled=False):
         return run(x, dt.to(dtype), A.to(dtype), B.to(dtype), C.to(dtype), offsets, state.to(dtype))
-
-
-def _check(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, state: Tensor | None) -> None:
-    T, G, E = x.shape
-    N = B.shape[-1]
-    m = E if A.dim() == 3 else A.shape[-1]
-    expected: dict[str, tuple[Tensor, tuple[int, ...]]] = {
-        "dt": (dt, (T, G, m)),
-        "A": (A, (G, E, N) if A.dim() == 3 else (G, m)),
-        "B": (B, (T, G, N)),
-        "C": (C, (T, G, N)),
-    }
-    if state is not None:
-        expected["state"] = (state, (offsets.numel() - 1, G, E, N))
-    for name, (tensor, shape) in expected.items():
-        if tuple(tensor.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape} for x {tuple(x.shape)}")
-    if E % m:
-        raise ValueError(f"the {m} decays of a head must divide its {E} channels")
-    if offsets.dtype != torch.int64 or offsets.dim() != 1 or offsets.numel() < 1:
-        raise ValueError("offsets must be a vector of int64 with one more entry than there are histories")
-    if int(offsets[-1]) != T:
-        raise ValueError(f"offsets end at {int(offsets[-1])}, but there are {T} events")
