@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo bench test lint format clean
+.PHONY: demo bench test test-fallback kernels lint format clean
 
 demo: .venv/installed
 	$(BIN)/hydrarec demo
@@ -11,8 +11,13 @@ demo: .venv/installed
 bench: .venv/installed-bench
 	$(BIN)/hydrarec bench $(NAMES) --out bench
 
+# Once with the compiled kernels, if there are any; then what depends on them, in plain PyTorch.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	HYDRAREC_KERNEL=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --ignore tests/ops/gpu tests/ops tests/nn tests/models
+
+test-fallback: .venv/installed-dev
+	HYDRAREC_KERNEL=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/ops tests/nn tests/models tests/train
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -26,15 +31,19 @@ format: .venv/installed-dev
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+# Compiles only when sources have changed; without a compiler it says so, and nothing fails.
+kernels: | .venv/bin/python
+	$(BIN)/python src/hydrarec/ops/compile.py
+
+.venv/installed: pyproject.toml constraints.txt | kernels
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-.venv/installed-bench: pyproject.toml constraints.txt | .venv/bin/python
+.venv/installed-bench: pyproject.toml constraints.txt | kernels
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench,report]'
 	touch $@ .venv/installed
 
-.venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+.venv/installed-dev: pyproject.toml constraints.txt | kernels
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@ .venv/installed
 

@@ -14,24 +14,28 @@ def doctor(*, json: Json = False) -> None:
     from hydrarec.cli.output import print_facts, print_json
     from hydrarec.machine import machine
     from hydrarec.ops import backends
+    from hydrarec.ops.gpu import has_triton
+    from hydrarec.ops.status import kernel_facts
 
     names = ("torch", "numpy", "safetensors", "duckdb", "pyarrow", "cyclopts", "rich")
+    about = machine()
     facts: dict[str, Any] = {
         "hydrarec": __version__,
         "python": sys.version.split()[0],
-        "machine": machine(),
+        "machine": about,
         "libraries": {name: importlib.metadata.version(name) for name in names},
+        "kernels": kernel_facts(),
         "scan": {"back ends": list(backends), "in use": next(iter(backends))},
+        "gpu": {"name": about.get("gpu"), "triton": has_triton()},
     }
     if json:
         print_json(facts)
     else:
-        about = facts["machine"]
         print_facts(
             {
                 **facts,
-                "machine": f"{about['processor']}, {about['cores']} cores, {about['memory_bytes'] / 2**30:.1f} GiB",
+                "machine": f"{about['processor']}, {about['cores']} cores, {int(about['memory_bytes']) / 2**30:.1f} GiB",
                 "threads": about["threads"],
-                "gpu": about.get("gpu"),
+                "kernels": {name: value for name, value in facts["kernels"].items() if value is not None},
             }
         )

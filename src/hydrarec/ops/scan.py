@@ -10,6 +10,7 @@ from hydrarec.ops.chunked import scan_chunked
 from hydrarec.ops.kernel_scan import scan_kernel
 from hydrarec.ops.library import kernels
 from hydrarec.ops.reference import scan_reference
+from hydrarec.ops.status import warn_of_absence
 
 ScanBackend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -62,6 +63,10 @@ def selective_scan(
     if state is None:
         state = x.new_zeros(offsets.numel() - 1, x.shape[1], x.shape[2], B.shape[2], dtype=dtype)
     x = x.to(dtype)
-    run = backends[backend or next(name for name in backends if usable(name, x))]
+    if backend is None:
+        backend = next(name for name in backends if usable(name, x))
+        if x.device.type == "cpu":
+            warn_of_absence()
+    run = backends[backend]
     with torch.autocast(x.device.type, enabled=False):
         return run(x, dt.to(dtype), A.to(dtype), B.to(dtype), C.to(dtype), offsets, state.to(dtype))
