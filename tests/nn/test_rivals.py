@@ -15,6 +15,7 @@ from hydrarec.nn.hstu import HSTU, QueryBlock, query_blocks
 from hydrarec.nn.mamba_py import MambaPy
 from hydrarec.nn.rival import RivalConfig
 from hydrarec.nn.sasrec import SASRec
+from hydrarec.ops import causal_conv, selective_scan
 
 D, L = 8, 11
 needs_mambapy = pytest.mark.skipif(not mamba_py.available(), reason="mambapy (extra bench) is not installed")
@@ -112,6 +113,38 @@ def test_hstu_is_its_formula(block, monkeypatch):
                     mixed[row, i, head] += F.silu(score) * v[row, j, head] / 32
     h = x + layer.w_o(layer_norm(mixed) * u)
     close(model(x, times), layer_norm(h, model.norm), 1e-12)
+
+
+def test_gru_is_its_formula():
+    model = make(GRU, ffn=None, n_layers=1).double()
+    (x,) = (each.double() for each in inputs(model))
+    gru, norm = model.layers[0].gru, model.layers[0].norm
+    state, outputs = torch.zeros(3, D, dtype=torch.float64), []
+    for event in layer_norm(x, norm).unbind(1):
+        r, z, n = (event @ gru.weight_ih_l0.T + gru.bias_ih_l0).chunk(3, dim=1)
+        hr, hz, hn = (state @ gru.weight_hh_l0.T + gru.bias_hh_l0).chunk(3, dim=1)
+        update = torch.sigmoid(z + hz)
+        state = (1 - update) * torch.tanh(n + torch.sigmoid(r + hr) * hn) + update * state
+        outputs.append(state)
+    close(model(x), layer_norm(x + torch.stack(outputs, dim=1), model.norm), 1e-12)
+
+
+@needs_mambapy
+def test_the_mamba_of_the_registry_agrees_with_ours():
+    model = make(MambaPy, ffn=None, n_layers=1)
+    (x,) = inputs(model)
+    block, B, E = model.layers[0].mamba, len(x), 2 * D
+    values, gate = block.in_proj(model.layers[0].norm(x)).chunk(2, dim=2)
+    offsets = torch.arange(B + 1) * L
+    packed = values.reshape(B * L, 1, E)
+    weight, bias = block.conv1d.weight.transpose(0, 1), block.conv1d.bias.unsqueeze(0)
+    values = F.silu(causal_conv(packed, weight, bias, offsets)[0])
+    step, left, right = block.x_proj(values).split([1, 16, 16], dim=2)
+    y, _ = selective_scan(
+        values, F.softplus(block.dt_proj(step)), -block.A_log.exp().unsqueeze(0), left, right, offsets
+    )
+    y = (y + block.D * values).view(B, L, E)
+    close(model(x), model.norm(x + block.out_proj(y * F.silu(gate))), 1e-4)
 
 
 def test_the_gradient_of_hstus_tables_is_that_of_indexing():
