@@ -94,8 +94,8 @@ def expected(layer, config, hs, positions):
     p = {name: value.detach().numpy() for name, value in layer.named_parameters()}
     v, c = config.n_heads, config.latent
     normed = [rms(h, p["norm.weight"], 1e-6) for h in hs]
-    X = [silu(n @ p["w_x.weight"].T).reshape(v, c) for n in normed]
-    Z = X if config.share_projections else [silu(n @ p["w_z.weight"].T).reshape(v, c) for n in normed]
+    both = [silu(n @ p["w_xz.weight"].T).reshape(-1, v, c) for n in normed]
+    X, Z = [paths[0] for paths in both], [paths[-1] for paths in both]
     if config.rope == "z":
         Z = [np.stack([rope(row, t) for row in z]) for z, t in zip(Z, positions, strict=True)]
     if config.rope == "x":

@@ -9,7 +9,7 @@ from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.optimiser import adamw, learning_rate
 
-MATRICES = {"in_proj", "out_proj", "x_proj", "dt_proj", "w_x", "w_z", "w_o", "gate_up", "down", "gate"}
+MATRICES = {"in_proj", "out_proj", "x_proj", "dt_proj", "w_xz", "w_o", "gate_up", "down", "gate"}
 
 
 @pytest.mark.parametrize("mamba", [1, 2])

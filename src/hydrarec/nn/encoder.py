@@ -9,8 +9,10 @@ from hydrarec.data.batch import Batch
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.layer import HydraLayer
 from hydrarec.nn.mamba import HeadState
+from hydrarec.nn.norm import RMSNorm
 from hydrarec.nn.rope import positions_of
 from hydrarec.nn.state import EncoderState
+from hydrarec.ops import dropout
 
 
 class HydraEncoder(nn.Module):
@@ -22,13 +24,12 @@ class HydraEncoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.dropout = nn.Dropout(config.dropout)
-        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm = RMSNorm(config.d_model)
         self.layers = nn.ModuleList(HydraLayer(config) for _ in range(config.n_layers))
         d = config.d_model
         self.output: nn.Module = nn.Identity()
         if config.output_projection:
-            self.output = nn.Sequential(nn.RMSNorm(d, eps=1e-6), nn.Linear(d, d, bias=False))
+            self.output = nn.Sequential(RMSNorm(d), nn.Linear(d, d, bias=False))
 
     def initial_state(self, n_users: int) -> EncoderState:
         """The state before the first event."""
@@ -49,7 +50,7 @@ class HydraEncoder(nn.Module):
         """
         start = torch.zeros_like(batch.offsets[1:]) if state is None else state.position
         positions = positions_of(batch.offsets, start, self.config.period)
-        h = self.norm(self.dropout(x))
+        h = self.norm(dropout(x, self.config.dropout, self.training))
         states = []
         for i, layer in enumerate(self.layers):
             before = None if state is None else HeadState(state.conv[:, i], state.ssm[:, i])

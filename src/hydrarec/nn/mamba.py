@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydrarec.nn.config import EncoderConfig
-from hydrarec.ops import causal_conv, selective_scan
+from hydrarec.nn.rope import rotate, rotation_table
+from hydrarec.ops import ROPE, causal_conv_silu, mixer, mixer_fits, selective_scan
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ def per_head(x: Tensor, weight: Tensor) -> Tensor:
 class MambaHeads(nn.Module):
     """What both kinds share: input projection, convolution, scan, gate, output projection.
 
-    ``forward`` maps (T, G, c) to (T, G, c) and carries a ``HeadState``.
+    ``forward`` maps (T, G, c) to (T, G, c) and carries a ``HeadState``; ``mix`` goes from the projected inputs of both
+    paths to their interaction.
     """
 
-    def __init__(self, config: EncoderConfig, conv_width: int, in_width: int) -> None:
+    def __init__(self, config: EncoderConfig, scale: float, conv_width: int, in_width: int) -> None:
         super().__init__()
+        self.rope, self.period, self.scale = config.rope, config.period, scale
         G, E, K = config.n_heads, config.inner, config.d_conv
         self.inner, self.d_state, self.conv_width = E, config.d_state, conv_width
         self.in_proj = head_weight(G, config.latent, in_width)
@@ -62,9 +65,30 @@ class MambaHeads(nn.Module):
         conv = self.conv_weight.new_zeros(n_users, K - 1, G, F_)
         return HeadState(conv, self.conv_weight.new_zeros(n_users, G, self.inner, self.d_state))
 
+    def mix(
+        self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None
+    ) -> tuple[Tensor, HeadState]:
+        """U = Mamba(SiLU(x)) * RoPE(SiLU(z)) * scale.
+
+        Args:
+            xz: (T, 2 G c) inputs of the history path, then of the item path; (T, G c) serves both.
+            positions: (T,) int64, below the period.
+
+        Returns:
+            (T, G c), and the state.
+        """
+        G, c = self.in_proj.shape[:2]
+        paths = F.silu(xz).unflatten(1, (-1, G, c))  # (T, 2 or 1, G, c)
+        x, z = paths[:, 0], paths[:, -1]
+        if self.rope == "z":
+            z = rotate(z, positions)
+        elif self.rope == "x":
+            x = rotate(x, positions)
+        y, state = self(x, offsets, state)
+        return (y * z * self.scale).flatten(1), state
+
     def convolve(self, x: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, Tensor]:
-        y, conv = causal_conv(x, self.conv_weight, self.conv_bias, offsets, state.conv if state else None)
-        return F.silu(y), conv
+        return causal_conv_silu(x, self.conv_weight, self.conv_bias, offsets, state.conv if state else None)
 
     def scan(
         self, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, state: HeadState | None
@@ -76,9 +100,9 @@ class MambaHeads(nn.Module):
 class Mamba1Heads(MambaHeads):
     """A decay for every channel and state; step, B and C are read from the convolved input (Gu & Dao 2023)."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, scale: float) -> None:
         E, N, G = config.inner, config.d_state, config.n_heads
-        super().__init__(config, conv_width=E, in_width=2 * E)
+        super().__init__(config, scale, conv_width=E, in_width=2 * E)
         self.rank = max(1, math.ceil(config.latent / 16))
         self.x_proj = head_weight(G, E, self.rank + 2 * N)
         self.dt_proj = head_weight(G, self.rank, E)
@@ -98,9 +122,9 @@ class Mamba1Heads(MambaHeads):
 class Mamba2Heads(MambaHeads):
     """m decays a head; values, B and C are convolved together; the output is normalised (Dao & Gu 2024)."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, scale: float) -> None:
         E, N, G, m = config.inner, config.d_state, config.n_heads, config.n_decays
-        super().__init__(config, conv_width=E + 2 * N, in_width=2 * E + 2 * N + m)
+        super().__init__(config, scale, conv_width=E + 2 * N, in_width=2 * E + 2 * N + m)
         self.n_decays = m
         self.dt_bias = nn.Parameter(initial_step_bias(G, m))
         self.A_log = nn.Parameter(torch.empty(G, m).uniform_(1, 16).log())
@@ -115,3 +139,26 @@ class Mamba2Heads(MambaHeads):
         y, ssm = self.scan(values, dt, -self.A_log.exp(), B, C, offsets, state)
         y = F.rms_norm(y * F.silu(gate), (E,), eps=1e-5) * self.norm
         return per_head(y, self.out_proj), HeadState(conv, ssm)
+
+    def mix(
+        self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None
+    ) -> tuple[Tensor, HeadState]:
+        if not mixer_fits(xz, self.conv_weight.shape[2]):
+            return super().mix(xz, positions, offsets, state)
+        given = (None, None) if state is None else (state.conv, state.ssm)
+        weights = (self.in_proj, self.out_proj, self.conv_weight, self.conv_bias, self.skip, self.norm)
+        table = rotation_table(self.period, self.in_proj.shape[1]) if self.rope != "none" else self.norm[:, :0]
+        u, conv, ssm, _ = mixer(
+            xz.float(),
+            *weights,
+            -self.A_log.exp(),
+            self.dt_bias,
+            offsets,
+            positions,
+            table,
+            *given,
+            ROPE[self.rope],
+            self.scale,
+            torch.is_grad_enabled(),
+        )
+        return u, HeadState(conv, ssm)

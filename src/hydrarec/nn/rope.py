@@ -1,10 +1,14 @@
 """Rotary position encoding of the item path, periodic so that a stream may be endless."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+BASE = 10_000.0
 
-def rotate(z: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
+
+def rotate(z: Tensor, positions: Tensor, base: float = BASE) -> Tensor:
     """Rotate channel pairs (i, i + c/2) of z by ``positions`` times a frequency (Su et al. 2021).
 
     Args:
@@ -18,6 +22,19 @@ def rotate(z: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     cos, sin = angles.cos(), angles.sin()
     first, second = z[..., :half], z[..., half:]
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=2)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # whoever asks first, training may ask next
+def rotation_table(period: int, c: int) -> Tensor:
+    """(period, 2c) float32: a position's rotation of c channels as kernels read it.
+
+    Row p holds c factors of a channel itself, then c factors of its partner, c/2 further on or back.
+    """
+    frequencies = BASE ** (-torch.arange(c // 2, dtype=torch.float64) / (c // 2))
+    angles = torch.arange(period, dtype=torch.float64).unsqueeze(1) * frequencies  # (period, c/2)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos, -sin, sin], dim=1).float()
 
 
 def positions_of(offsets: Tensor, start: Tensor, period: int) -> Tensor:

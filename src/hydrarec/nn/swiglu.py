@@ -1,11 +1,12 @@
 """The gated feed-forward part (Shazeer 2020)."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from hydrarec.ops import silu_mul
 
 
 class SwiGLU(nn.Module):
-    """W_down(SiLU(W_gate x) * W_up x), (T, d) -> (T, d)."""
+    """W_down(SiLU(W_gate x) * W_up x), (..., d) -> (..., d)."""
 
     def __init__(self, d_model: int, d_hidden: int) -> None:
         super().__init__()
@@ -13,6 +14,5 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(d_hidden, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        out: Tensor = self.down(F.silu(gate) * up)
+        out: Tensor = self.down(silu_mul(self.gate_up(x)))
         return out

@@ -1,10 +1,29 @@
-"""Causal depthwise convolution over packed histories, with the last inputs as its state."""
+"""Causal depthwise convolution over packed histories, with the last inputs as its state, and SiLU behind it."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import silu
+
+from hydrarec.ops.kernel_conv import conv_fits, conv_silu_kernel
+
+
+def causal_conv_silu(
+    x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """SiLU of ``causal_conv``, and the new state: compiled where the kernel takes x, else in PyTorch.
+
+    Args, returns: as ``causal_conv``. Half precision is computed in float32 by the kernel.
+
+    Raises:
+        ValueError: shapes do not fit, or offsets are not bounds of histories (from the kernel).
+    """
+    if conv_fits(x, weight):
+        return conv_silu_kernel(x, weight, bias, offsets, state)
+    y, after = causal_conv(x, weight, bias, offsets, state)
+    return silu(y), after
 
 
 class _ShiftAndAdd(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Everything between W_X, W_Z and W_O of a Hydra layer with Mamba-2 heads, in one kernel.
+"""Everything between W_XZ and W_O of a Hydra layer with Mamba-2 heads, in one kernel.
 
 For each head: u = Mamba2(SiLU(x)) * RoPE(SiLU(z)) * scale. A piece of a history passes through all steps while it is in
 the processor's cache; only states at chunk boundaries are kept, the backward computes the rest again.
@@ -14,15 +14,14 @@ from hydrarec.ops.library import chunk_starts, kernels, required_kernels
 ROPE = {"none": 0, "z": 1, "x": 2}
 
 
-def mixer_fits(x: Tensor, taps: int) -> bool:
+def mixer_fits(xz: Tensor, taps: int) -> bool:
     """Whether the kernel takes this input: it is there, on the CPU, at most single precision, 1 to 4 taps."""
-    return kernels() is not None and x.device.type == "cpu" and x.dtype != torch.float64 and 1 <= taps <= 4
+    return kernels() is not None and xz.device.type == "cpu" and xz.dtype != torch.float64 and 1 <= taps <= 4
 
 
 @torch.library.custom_op("hydrarec::mixer", mutates_args=(), device_types="cpu")
 def mixer(
-    x: Tensor,
-    z: Tensor,
+    xz: Tensor,
     in_proj: Tensor,
     out_proj: Tensor,
     conv_weight: Tensor,
@@ -43,54 +42,40 @@ def mixer(
     """Mix packed histories.
 
     Args:
-        x: (T, G, c) float32 input of the history path, before SiLU.
-        z: (T, G, c) input of the item path, before SiLU.
+        xz: (T, 2 G c) float32 inputs before SiLU: of the history path, then of the item path; (T, G c) serves both.
         in_proj: (G, c, 2E + 2N + m): gate, values, B, C, steps.
         out_proj: (G, E, c).
         conv_weight: (G, E + 2N, K), K from 1 to 4. conv_bias: (G, E + 2N).
         skip: (G, E), D in the papers. norm: (G, E), gain of the RMSNorm behind the gate.
         A: (G, m), negative. dt_bias: (G, m).
         offsets: (U+1,) int64. positions: (T,) int64, rows of ``table``.
-        table: (P, 2c) of ``rotation_table``.
+        table: (P, 2c), see ``hydrarec.nn.rope.rotation_table``.
         conv_state: (U, K-1, G, E + 2N). state: (U, G, E, N). None is zeros.
         rope: 0 none, 1 turns z, 2 turns x.
         scale: of the interaction.
         keep: keep what the backward needs.
 
     Returns:
-        u (T, G, c), the new conv_state and state, and the states at chunk boundaries (a matter of the backward).
+        u (T, G c), the new conv_state and state, and the states at chunk boundaries (a matter of the backward).
     """
-    sizes, chunk_first = _sizes(x, z, x, in_proj, conv_weight, A, offsets, rope)
+    xz = _dense(xz)
+    sizes, starts = _sizes(xz, in_proj, conv_weight, A, offsets, rope)
     T, U, G, c, E, N, m, K = sizes[:8]
-    F = E + 2 * N
-    u = x.new_empty(T, G, c)
-    conv_final, final = x.new_empty(U, K - 1, G, F), x.new_empty(U, G, E, N)
-    lanes = (E // m + 15) // 16 * 16
-    bounds = x.new_empty(int(chunk_first[-1]) if keep else 0, G, m * N * lanes)
+    u = xz.new_empty(T, G * c)
+    conv_final, final = xz.new_empty(U, K - 1, G, E + 2 * N), xz.new_empty(U, G, E, N)
+    bounds = xz.new_empty(int(starts[-1]) if keep else 0, G, _state_size(E, N, m))
     weights = (in_proj, out_proj, conv_weight, conv_bias, skip, norm, A, dt_bias)
-    tensors = (offsets, chunk_first, positions, table, x, z, *weights, conv_state, state, bounds if keep else None)
+    tensors = _tensors(xz, weights, offsets, starts, positions, table, conv_state, state, bounds if keep else None)
     required_kernels().call("mixer_forward", sizes, tensors, (u, conv_final, final), scale, torch.get_num_threads())
     return u, conv_final, final, bounds
-
-
-def _sizes(
-    x: Tensor, z: Tensor, du: Tensor, in_proj: Tensor, conv_weight: Tensor, A: Tensor, offsets: Tensor, rope: int
-) -> tuple[list[int], Tensor]:
-    T, G, c = x.shape
-    F, K = conv_weight.shape[1:]
-    m = A.shape[1]
-    E = in_proj.shape[2] - F - m
-    rows = [x.stride(0), z.stride(0), du.stride(0), G * c, G * c]
-    return [T, offsets.numel() - 1, G, c, E, (F - E) // 2, m, K, rope, *rows], chunk_starts(offsets)
 
 
 @torch.library.custom_op("hydrarec::mixer_backward", mutates_args=(), device_types="cpu")
 def mixer_backward(
     du: Tensor,
-    dconv_final: Tensor | None,
-    dfinal: Tensor | None,
-    x: Tensor,
-    z: Tensor,
+    dconv_final: Tensor,
+    dfinal: Tensor,
+    xz: Tensor,
     weights: list[Tensor],
     offsets: Tensor,
     positions: Tensor,
@@ -101,14 +86,87 @@ def mixer_backward(
     rope: int,
     scale: float,
 ) -> list[Tensor]:
-    """Gradients of ``mixer``: of x, z, conv_state, state (empty where that is None), then of the eight weights."""
-    sizes, chunk_first = _sizes(x, z, du, weights[0], weights[2], weights[6], offsets, rope)
-    inputs = [x.new_empty(x.shape), z.new_empty(z.shape)]
-    states = [x.new_empty(0) if s is None else torch.empty_like(s) for s in (conv_state, state)]
-    gradients = [torch.zeros_like(w) for w in weights]
-    tensors = (offsets, chunk_first, positions, table, x, z, *weights, conv_state, state, bounds)
-    outputs = [*inputs, *(g if g.numel() else None for g in states), *gradients]
+    """Gradients of ``mixer``: of xz, conv_state, state (empty where that is None), then of the eight weights."""
+    xz, du = _dense(xz), _dense(du)
+    sizes, starts = _sizes(xz, weights[0], weights[2], weights[6], offsets, rope, du)
+    dxz = xz.new_empty(xz.shape)
+    G, c = weights[0].shape[:2]
+    shared = xz.shape[1] == G * c
+    dz = torch.empty_like(dxz) if shared else dxz[:, G * c :]
+    states = [xz.new_empty(0) if s is None else torch.empty_like(s) for s in (conv_state, state)]
+    gradients = [torch.zeros_like(w, memory_format=torch.contiguous_format) for w in weights]
+    tensors = _tensors(xz, weights, offsets, starts, positions, table, conv_state, state, bounds)
+    outputs = [dxz, dz, *(g if g.numel() else None for g in states), *gradients]
+    from_states = [g if g.numel() else None for g in (dconv_final.contiguous(), dfinal.contiguous())]
     required_kernels().call(
-        "mixer_backward", sizes, tensors, (du, dconv_final, dfinal), outputs, scale, torch.get_num_threads()
+        "mixer_backward", sizes, tensors, (du, *from_states), outputs, scale, torch.get_num_threads()
     )
-    return [*inputs, *states, *gradients]
+    return [dxz + dz if shared else dxz, *states, *gradients]
+
+
+def _dense(rows: Tensor) -> Tensor:
+    return rows if rows.stride(1) == 1 else rows.contiguous()
+
+
+def _tensors(
+    xz: Tensor,
+    weights: "tuple[Tensor, ...] | list[Tensor]",
+    offsets: Tensor,
+    starts: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    conv_state: Tensor | None,
+    state: Tensor | None,
+    bounds: Tensor | None,
+) -> list[Tensor | None]:
+    """In the kernel's order."""
+    G, c = weights[0].shape[:2]
+    z = xz if xz.shape[1] == G * c else xz[:, G * c :]
+    states = (None if s is None else s.contiguous() for s in (conv_state, state))
+    return [offsets, starts, positions, table, xz, z, *(w.contiguous() for w in weights), *states, bounds]
+
+
+def _sizes(
+    xz: Tensor,
+    in_proj: Tensor,
+    conv_weight: Tensor,
+    A: Tensor,
+    offsets: Tensor,
+    rope: int,
+    du: Tensor | None = None,
+) -> tuple[list[int], Tensor]:
+    """What the kernel needs to know, and the number of the first chunk of each history."""
+    G, c = in_proj.shape[:2]
+    F, K = conv_weight.shape[1:]
+    m = A.shape[1]
+    E = in_proj.shape[2] - F - m
+    rows = [xz.stride(0), xz.stride(0), 0 if du is None else du.stride(0), xz.shape[1], xz.shape[1]]
+    return [xz.shape[0], offsets.numel() - 1, G, c, E, (F - E) // 2, m, K, rope, *rows], chunk_starts(offsets)
+
+
+def _state_size(E: int, N: int, m: int) -> int:
+    """Floats of a kept state: channels are lanes, those of one decay padded to 16."""
+    return m * N * (-(-(E // m) // 16) * 16)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    xz, *rest = inputs
+    weights, (offsets, positions, table, conv_state, state), (rope, scale, keep) = rest[:8], rest[8:13], rest[13:]
+    ctx.save_for_backward(xz, *weights, offsets, positions, table, conv_state, state, output[3])
+    ctx.settings = rope, scale
+    ctx.kept = keep
+    ctx.mark_non_differentiable(output[3])
+
+
+def _backward(ctx: Any, du: Tensor, dconv_final: Tensor, dfinal: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    if not ctx.kept:
+        raise RuntimeError("hydrarec::mixer was called without keep=True, which its gradient needs")
+    xz, *rest = ctx.saved_tensors
+    weights, given = list(rest[:8]), rest[8:]
+    conv_state, state = given[3:5]
+    dxz, dconv, dstate, *gradients = mixer_backward(du, dconv_final, dfinal, xz, weights, *given, *ctx.settings)
+    states = (None if before is None else g for before, g in ((conv_state, dconv), (state, dstate)))
+    return dxz, *gradients, None, None, None, *states, None, None, None
+
+
+mixer.register_autograd(_backward, setup_context=_setup)

@@ -14,9 +14,9 @@ struct Taps {
   const float* bias;
 };
 
-// before = bias + sum_k weight[k] raw[t + k], out = SiLU(before). `before` may be null.
+// out = SiLU(bias + sum_k weight[k] raw[t + k]), and `slope`, SiLU's derivative there. Either may be null.
 template <int K>
-inline void convolve_block(int64_t events, const float* raw, int64_t raw_row, Taps w, float* before, float* out,
+inline void convolve_block(int64_t events, const float* raw, int64_t raw_row, Taps w, float* slope, float* out,
                            int64_t out_row) {
   vf tap[K];
   for (int k = 0; k < K; k++) tap[k] = load(w.weight + k * w.row);
@@ -24,12 +24,13 @@ inline void convolve_block(int64_t events, const float* raw, int64_t raw_row, Ta
   for (int64_t t = 0; t < events; t++) {
     vf acc = bias;
     for (int k = 0; k < K; k++) acc += tap[k] * load(raw + (t + k) * raw_row);
-    if (before) store(before + t * out_row, acc);
-    store(out + t * out_row, silu(acc));
+    const vf s = sigmoid(acc);
+    if (slope) store(slope + t * out_row, silu_slope_from(acc, s));
+    if (out) store(out + t * out_row, acc * s);
   }
 }
 
-// d: gradient of `before`, with K - 1 further rows behind the last event: those of the events that follow.
+// d: gradient before SiLU, with K - 1 further rows behind the last event: those of the events that follow.
 template <int K>
 inline void convolve_backward_block(int64_t events, const float* raw, int64_t raw_row, Taps w, const float* d,
                                     int64_t d_row, float* draw, int64_t draw_row, int64_t lanes, float* dweight,
@@ -59,11 +60,11 @@ inline void convolve_backward_block(int64_t events, const float* raw, int64_t ra
     default: call(4);  \
   }
 
-inline void convolve(int64_t events, int64_t F, const float* raw, int64_t raw_row, Taps w, float* before, float* out,
+inline void convolve(int64_t events, int64_t F, const float* raw, int64_t raw_row, Taps w, float* slope, float* out,
                      int64_t out_row) {
   for (int64_t f = 0; f < F; f += W, w.weight += W, w.bias += W) {
-    float* b = before ? before + f : nullptr;
-#define CALL(K) convolve_block<K>(events, raw + f, raw_row, w, b, out + f, out_row); break
+    float *s = slope ? slope + f : nullptr, *o = out ? out + f : nullptr;
+#define CALL(K) convolve_block<K>(events, raw + f, raw_row, w, s, o, out_row); break
     FOR_TAPS(CALL)
 #undef CALL
   }

@@ -29,7 +29,7 @@ constexpr float HEAD_EPS = 1e-5f;
 
 struct HeadScratch {
   ScanScratch scan;
-  float *before, *convolved;              // [CHUNK][row]
+  float *convolved, *slope;               // [CHUNK][row]; slope of SiLU where it was taken
   float *state, *later, *later_turned;    // scan.h's layouts
   float* turned;                          // the state again, transposed
   float* dconvolved;                      // [CHUNK + K - 1][row]
@@ -37,7 +37,7 @@ struct HeadScratch {
   float *step, *ddt;                      // [m][CHUNK]
   void cut(Cutter& c, const HeadSizes& z) {
     scan.cut(c, z.scan);
-    before = c.take(CHUNK * z.row()), convolved = c.take(CHUNK * z.row());
+    slope = c.take(CHUNK * z.row()), convolved = c.take(CHUNK * z.row());
     state = c.take(z.scan.forward_state()), turned = c.take(z.scan.turned_state());
     later = c.take(z.scan.forward_state()), later_turned = c.take(z.scan.turned_state());
     dconvolved = c.take((CHUNK + z.K - 1) * z.row()), dx = c.take(CHUNK * (pad(z.scan.E) + 16));
@@ -53,9 +53,11 @@ struct Projected {
   float* event(int64_t t) const { return rows + (t + K - 1) * row; }
 };
 
-inline void read_chunk(const HeadSizes& z, const HeadParameters& w, int64_t events, Projected p, HeadScratch& s) {
+// `slopes`: what the backward needs too.
+inline void read_chunk(const HeadSizes& z, const HeadParameters& w, int64_t events, Projected p, bool slopes,
+                       HeadScratch& s) {
   const int64_t E = z.scan.E, F = z.F();
-  convolve(events, F, p.rows + E, p.row, w.taps(z), s.before, s.convolved, z.row());
+  convolve(events, F, p.rows + E, p.row, w.taps(z), slopes ? s.slope : nullptr, s.convolved, z.row());
   for (int64_t k = 0; k < z.scan.m; k++) {
     float* step = s.step + k * CHUNK;
     for (int64_t t = 0; t < events; t++) step[t] = p.event(t)[E + F + k] + w.dt_bias[k];
@@ -76,38 +78,40 @@ inline void scan_chunk(const HeadSizes& z, const HeadParameters& w, int64_t even
   }
 }
 
-// normed = RMSNorm(y SiLU(gate)) of one event, zeros behind its E channels.
-inline void gate_and_norm(const HeadSizes& z, const HeadParameters& w, const float* y, const float* gate, float* out) {
+// normed = RMSNorm(y SiLU(gate)) of one event, zeros behind its E channels. Returns 1 / rms; `sigmoids` of the gate may be
+// null.
+INLINE float gate_and_norm(const HeadSizes& z, const HeadParameters& w, const float* y, const float* gate, float* sigmoids,
+                           float* out) {
   const int64_t E = z.scan.E;
   vf squares{};
   for (int64_t e = 0; e < E; e += W) {
-    const vf gated = first_lanes(load(y + e) * silu(load(gate + e)), E - e);
+    const vf g = load(gate + e), s = sigmoid(g), gated = first_lanes(load(y + e) * g * s, E - e);
+    if (sigmoids) store(sigmoids + e, s);
     store(out + e, gated);
     squares += gated * gated;
   }
-  const vf r = splat(1 / __builtin_sqrtf(sum(squares) / E + HEAD_EPS));
-  for (int64_t e = 0; e < E; e += W) store(out + e, load(out + e) * r * load(w.norm + e));
+  const float r = 1 / __builtin_sqrtf(sum(squares) / E + HEAD_EPS);
+  for (int64_t e = 0; e < E; e += W) store(out + e, load(out + e) * splat(r) * load(w.norm + e));
+  return r;
 }
 
-// From d(normed) of one event to dy and dgate; dnorm is added to. normed is computed again for out_proj's gradient.
-inline void gate_and_norm_backward(const HeadSizes& z, const HeadParameters& w, const float* y, const float* gate,
-                                   const float* dnormed, float* dy, float* dgate, float* dnorm) {
+// From d(normed) of one event to dy and dgate; dnorm is added to. r, sigmoids: what gate_and_norm gave.
+INLINE void gate_and_norm_backward(const HeadSizes& z, const HeadParameters& w, const float* y, const float* gate, float r,
+                                   const float* sigmoids, const float* dnormed, float* dy, float* dgate, float* dnorm) {
   const int64_t E = z.scan.E;
-  vf squares{}, along{};
+  const vf rv = splat(r);
+  vf along{};
   for (int64_t e = 0; e < E; e += W) {
-    const vf gated = first_lanes(load(y + e) * silu(load(gate + e)), E - e);
-    squares += gated * gated;
-    along += first_lanes(gated * load(dnormed + e) * load(w.norm + e), E - e);
-  }
-  const float r = 1 / __builtin_sqrtf(sum(squares) / E + HEAD_EPS);
-  const vf rv = splat(r), pull = splat(sum(along) * r * r * r / E);
-  for (int64_t e = 0; e < E; e += W) {
-    const vf g = load(gate + e), yv = load(y + e), sg = sigmoid(g), a = g * sg, d = load(dnormed + e);
-    const vf gated = yv * a;
+    const vf gated = load(y + e) * load(gate + e) * load(sigmoids + e), d = load(dnormed + e);
     store(dnorm + e, load(dnorm + e) + first_lanes(d * gated * rv, E - e));
-    const vf dgated = d * load(w.norm + e) * rv - gated * pull;
+    along += first_lanes(gated * d * load(w.norm + e), E - e);
+  }
+  const vf pull = splat(sum(along) * r * r * r / E);
+  for (int64_t e = 0; e < E; e += W) {
+    const vf g = load(gate + e), yv = load(y + e), s = load(sigmoids + e), a = g * s;
+    const vf dgated = load(dnormed + e) * load(w.norm + e) * rv - yv * a * pull;
     store(dy + e, first_lanes(dgated * a, E - e));
-    store_some(dgate + e, dgated * yv * (sg + a * (splat(1.0f) - sg)), E - e);
+    store_some(dgate + e, dgated * yv * silu_slope_from(g, s), E - e);
   }
 }
 
@@ -123,16 +127,16 @@ inline void head_backward(const HeadSizes& z, const HeadParameters& w, int64_t e
   float* d = s.dconvolved;
   memmove(d + events * row, d, (z.K - 1) * row * sizeof(float));
   for (int64_t t = 0; t < events; t++) {
-    const float *bt = s.before + t * row, *xt = x + t * row, *dyt = dy + t * dy_row;
+    const float *slope = s.slope + t * row, *xt = x + t * row, *dyt = dy + t * dy_row;
     float* dt = d + t * row;
     for (int64_t e = 0; e < E; e += W) {
       const vf dv = load(dyt + e);
       store(g.skip + e, load(g.skip + e) + first_lanes(dv * load(xt + e), E - e));
-      store_some(dt + e, (load(s.dx + t * ER + e) + dv * load(w.skip + e)) * silu_slope(load(bt + e)), E - e);
+      store_some(dt + e, (load(s.dx + t * ER + e) + dv * load(w.skip + e)) * load(slope + e), E - e);
     }
     for (int64_t n = 0; n < N; n += W) {
-      store_some(dt + E + n, load(s.dB + t * NP + n) * silu_slope(load(bt + E + n)), N - n);
-      store_some(dt + E + N + n, load(s.dC + t * NP + n) * silu_slope(load(bt + E + N + n)), N - n);
+      store_some(dt + E + n, load(s.dB + t * NP + n) * load(slope + E + n), N - n);
+      store_some(dt + E + N + n, load(s.dC + t * NP + n) * load(slope + E + N + n), N - n);
     }
   }
   convolve_backward(events, F, p.rows + E, p.row, w.taps(z), d, row, dp + E, dp_row, g.conv, g.conv_bias);

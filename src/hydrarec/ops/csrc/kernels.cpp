@@ -1,3 +1,5 @@
 // Everything that is compiled once for each instruction set.
+#include "conv.cpp"
+#include "elementwise.cpp"
 #include "mixer.cpp"
 #include "scan.cpp"

@@ -31,20 +31,22 @@ struct ScanScratch {
 
 // Between the caller's layout (E, N) and both of ours.
 inline void to_forward(const ScanSizes& z, const float* state, float* out) {
-  for (int64_t k = 0; k < z.m; k++)
+  const int64_t P = z.group(), lanes = z.lanes();
+  for (int64_t k = 0; k < z.m; k++, state += P * z.N, out += z.N * lanes)
     for (int64_t n = 0; n < z.N; n++)
-      for (int64_t p = 0; p < z.lanes(); p++)
-        out[(k * z.N + n) * z.lanes() + p] = p < z.group() ? state[(k * z.group() + p) * z.N + n] : 0.0f;
+      for (int64_t p = 0; p < lanes; p++) out[n * lanes + p] = p < P ? state[p * z.N + n] : 0.0f;
 }
 inline void from_forward(const ScanSizes& z, const float* in, float* state) {
-  for (int64_t e = 0; e < z.E; e++)
-    for (int64_t n = 0; n < z.N; n++)
-      state[e * z.N + n] = in[(e / z.group() * z.N + n) * z.lanes() + e % z.group()];
+  const int64_t P = z.group(), lanes = z.lanes();
+  for (int64_t k = 0; k < z.m; k++, state += P * z.N, in += z.N * lanes)
+    for (int64_t p = 0; p < P; p++)
+      for (int64_t n = 0; n < z.N; n++) state[p * z.N + n] = in[n * lanes + p];
 }
-inline void forward_to_turned(const ScanSizes& z, const float* state, float* out) {
-  for (int64_t e = 0; e < z.E; e++)
-    for (int64_t n = 0; n < pad(z.N); n++)
-      out[e * pad(z.N) + n] = n < z.N ? state[(e / z.group() * z.N + n) * z.lanes() + e % z.group()] : 0.0f;
+inline void forward_to_turned(const ScanSizes& z, const float* in, float* out) {
+  const int64_t P = z.group(), lanes = z.lanes(), NP = pad(z.N);
+  for (int64_t k = 0; k < z.m; k++, in += z.N * lanes, out += P * NP)
+    for (int64_t n = 0; n < NP; n++)
+      for (int64_t p = 0; p < P; p++) out[p * NP + n] = n < z.N ? in[n * lanes + p] : 0.0f;
 }
 
 inline void decays(const ScanSizes& z, int64_t events, const float* A, ScanScratch& s) {

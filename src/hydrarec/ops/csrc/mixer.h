@@ -55,49 +55,59 @@ struct MixerScratch {
   HeadScratch head;
   float *p, *dp;                  // [K - 1 + CHUNK][in_row], [CHUNK][in_row]
   float *x, *z, *y, *dx, *dy;     // [K - 1 + CHUNK][c_row], the rest [CHUNK][c_row]
-  float *scanned, *normed, *dnormed, *dscanned;  // [CHUNK][e_row]
+  float *scanned, *normed, *sigmoids, *dnormed, *dscanned;  // [CHUNK][e_row]
+  float r[CHUNK];                 // 1 / rms behind the gate
   void cut(Cutter& c, const MixerSizes& z, bool backward) {
     const int64_t context = z.head.K - 1, in_row = z.head.in_row();
     head.cut(c, z.head);
     p = c.take((context + CHUNK) * in_row), x = c.take((context + CHUNK) * z.c_row());
     this->z = c.take(CHUNK * z.c_row()), y = c.take(CHUNK * z.c_row());
     scanned = c.take(CHUNK * z.e_row()), normed = c.take(CHUNK * z.e_row());
+    sigmoids = nullptr;
     if (!backward) return;
+    sigmoids = c.take(CHUNK * z.e_row());
     dp = c.take(CHUNK * in_row), dx = c.take(CHUNK * z.c_row()), dy = c.take(CHUNK * z.c_row());
     dnormed = c.take(CHUNK * z.e_row()), dscanned = c.take(CHUNK * z.e_row());
   }
 };
 
-// RoPE (Su et al. 2021) of the c floats at `row`, in place: pairs (i, i + c/2). The row is written twice, one copy behind
-// the other, so that a channel's partner always stands c/2 further on.
-INLINE void turn(int64_t c, const float* table, float direction, float* row) {
-  memcpy(row + c, row, c * sizeof(float));
-  for (int64_t i = 0; i < c; i += W) {
-    const vf turned = load(row + i) * load_some(table + i, c - i) +
-                      load(row + i + c / 2) * load_some(table + c + i, c - i) * splat(direction);
-    store_some(row + i, turned, c - i);
+// RoPE (Su et al. 2021) of rows of c floats, in place: pairs (i, i + c/2). Every row must be written twice, one copy
+// behind the other, so that a channel's partner always stands c/2 further on.
+inline void turn(int64_t events, int64_t c, Rotation rotation, float direction, float* rows, int64_t row) {
+  const vf sense = splat(direction);
+  for (int64_t t = 0; t < events; t++) {
+    const float* table = rotation.table + rotation.positions[t] * 2 * c;
+    float* r = rows + t * row;
+    for (int64_t i = 0; i < c; i += W) {
+      const vf own = load(r + i) * load_some(table + i, c - i);
+      store_some(r + i, own + load(r + i + c / 2) * load_some(table + c + i, c - i) * sense, c - i);
+    }
   }
 }
 
 // out = SiLU(in), then RoPE where there is one, of `events` rows.
 inline void activate(int64_t events, int64_t c, const float* in, int64_t in_row, Rotation rotation, float* out,
                      int64_t out_row) {
-  for (int64_t t = 0; t < events; t++) {
-    float* row = out + t * out_row;
-    for (int64_t i = 0; i < c; i += W) store(row + i, silu(load_some(in + t * in_row + i, c - i)));
-    if (rotation.table) turn(c, rotation.table + rotation.positions[t] * 2 * c, 1, row);
-  }
+  for (int64_t t = 0; t < events; t++)
+    for (int64_t i = 0; i < c; i += W) {
+      const vf v = silu(load_some(in + t * in_row + i, c - i));
+      store(out + t * out_row + i, v);
+      if (rotation.table) store_some(out + t * out_row + c + i, v, c - i);
+    }
+  if (rotation.table) turn(events, c, rotation, 1, out, out_row);
 }
 
 // din from the gradient of `activate`'s output, which is overwritten.
 inline void activate_backward(int64_t events, int64_t c, const float* in, int64_t in_row, Rotation rotation, float* d,
                               int64_t d_row, float* din, int64_t din_row) {
-  for (int64_t t = 0; t < events; t++) {
-    float* row = d + t * d_row;
-    if (rotation.table) turn(c, rotation.table + rotation.positions[t] * 2 * c, -1, row);
-    for (int64_t i = 0; i < c; i += W)
-      store_some(din + t * din_row + i, load(row + i) * silu_slope(load_some(in + t * in_row + i, c - i)), c - i);
+  if (rotation.table) {
+    for (int64_t t = 0; t < events; t++)
+      for (int64_t i = 0; i < c; i += W) store_some(d + t * d_row + c + i, load(d + t * d_row + i), c - i);
+    turn(events, c, rotation, -1, d, d_row);
   }
+  for (int64_t t = 0; t < events; t++)
+    for (int64_t i = 0; i < c; i += W)
+      store_some(din + t * din_row + i, load(d + t * d_row + i) * silu_slope(load_some(in + t * in_row + i, c - i)), c - i);
 }
 
 // Everything of one call; pointers may be null where a tensor is not there.
@@ -160,10 +170,11 @@ inline void read_context(const MixerCall& m, int64_t u, int64_t g, Projected p) 
 // From a chunk's activated inputs to its outputs before the interaction: s.scanned, s.normed and s.y.
 inline void mix_chunk(const MixerSizes& z, const MixerWeights& w, int64_t events, Projected p, MixerScratch& s) {
   const int64_t E = z.head.scan.E;
-  read_chunk(z.head, w.head, events, p, s.head);
+  read_chunk(z.head, w.head, events, p, s.sigmoids, s.head);
   scan_chunk(z.head, w.head, events, s.head, s.scanned, z.e_row());
   for (int64_t t = 0; t < events; t++)
-    gate_and_norm(z.head, w.head, s.scanned + t * z.e_row(), p.event(t), s.normed + t * z.e_row());
+    s.r[t] = gate_and_norm(z.head, w.head, s.scanned + t * z.e_row(), p.event(t),
+                           s.sigmoids ? s.sigmoids + t * z.e_row() : nullptr, s.normed + t * z.e_row());
   multiply(events, z.c, E, s.normed, z.e_row(), w.out_packed, s.y, z.c_row());
 }
 
@@ -220,8 +231,8 @@ inline void mixer_backward_chunk(const MixerCall& m, const MixerWeights& w, int6
   multiply(events, E, c, s.dy, z.c_row(), w.out_turned, s.dnormed, z.e_row());
   accumulate_outer(E, c, events, s.normed, z.e_row(), s.dy, z.c_row(), grads.out, c);
   for (int64_t t = 0; t < events; t++)
-    gate_and_norm_backward(z.head, w.head, s.scanned + t * z.e_row(), p.event(t), s.dnormed + t * z.e_row(),
-                           s.dscanned + t * z.e_row(), s.dp + t * p.row, grads.head.norm);
+    gate_and_norm_backward(z.head, w.head, s.scanned + t * z.e_row(), p.event(t), s.r[t], s.sigmoids + t * z.e_row(),
+                           s.dnormed + t * z.e_row(), s.dscanned + t * z.e_row(), s.dp + t * p.row, grads.head.norm);
   head_backward(z.head, w.head, events, p, s.dscanned, z.e_row(), s.head, s.dp, p.row, grads.head);
   const int64_t kept = m.offsets[u + 1] - context;  // events from here on are the final context
   for (int64_t t = kept > first ? kept - first : 0; m.dconv_final && t < events; t++)

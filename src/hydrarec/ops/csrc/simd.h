@@ -124,12 +124,19 @@ INLINE vf vexp(vf x) {
   p = p * r + splat(1.0f);
   return (vf)((vi)p + ((vi)shifted << 23));
 }
-INLINE vf sigmoid(vf x) { return splat(1.0f) / (splat(1.0f) + vexp(-x)); }
-INLINE vf silu(vf x) { return x / (splat(1.0f) + vexp(-x)); }
-INLINE vf silu_slope(vf x) {  // derivative of x * sigmoid(x)
-  const vf s = sigmoid(x);
-  return s + s * x * (splat(1.0f) - s);
+// 1 / x for x >= 1. A division takes as long as eight products: where there is an estimate, Newton's method from there.
+INLINE vf reciprocal(vf x) {
+#if defined(__AVX512F__)
+  const vf r = (vf)_mm512_rcp14_ps((__m512)x);
+  return r + r * (splat(1.0f) - x * r);
+#else
+  return splat(1.0f) / x;
+#endif
 }
+INLINE vf sigmoid(vf x) { return reciprocal(splat(1.0f) + vexp(-x)); }
+INLINE vf silu(vf x) { return x * sigmoid(x); }
+INLINE vf silu_slope_from(vf x, vf s) { return s + s * x * (splat(1.0f) - s); }  // derivative, s = sigmoid(x)
+INLINE vf silu_slope(vf x) { return silu_slope_from(x, sigmoid(x)); }
 // log(1 + u) for 0 <= u <= 1, as 2 atanh(u / (2 + u)).
 INLINE vf log1p_unit(vf u) {
   const vf s = u / (splat(2.0f) + u), q = s * s;

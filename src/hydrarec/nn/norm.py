@@ -1,0 +1,16 @@
+"""RMSNorm through the kernel, where there is one."""
+
+from torch import Tensor, nn
+
+from hydrarec.ops import rms_norm
+
+
+class RMSNorm(nn.RMSNorm):
+    """x / sqrt(mean(x^2) + eps) * weight, (T, d) -> (T, d) (Zhang & Sennrich 2019)."""
+
+    def __init__(self, width: int, eps: float = 1e-6) -> None:
+        super().__init__(width, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.eps is not None
+        return rms_norm(x, self.weight, self.eps)

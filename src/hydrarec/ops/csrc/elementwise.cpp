@@ -1,0 +1,141 @@
+// What is left beside matrix products: RMSNorm, SwiGLU's elementwise part, dropout in a residual sum. Each reads its
+// inputs once and writes its outputs once.
+#include <atomic>
+
+#include "arena.h"
+#include "parallel.h"
+#include "simd.h"
+
+namespace {
+
+// run(first, end) over the rows, in parts of about equal size.
+template <class Run>
+void over_rows(int64_t rows, int64_t threads, Run&& run) {
+  const int64_t parts = threads < 1 || rows < 64 * threads ? 1 : threads;
+  parallel(parts, [&](int64_t part) { run(part, rows * part / parts, rows * (part + 1) / parts); });
+}
+
+INLINE float inverse_rms(const float* x, int64_t d, float eps) {
+  vf squares{};
+  for (int64_t i = 0; i < d; i += W) {
+    const vf v = load_some(x + i, d - i);
+    squares += v * v;
+  }
+  return 1 / __builtin_sqrtf(sum(squares) / d + eps);
+}
+
+// 32 well mixed bits from a counter (the finalizer of MurmurHash3, Appleby 2011, on both halves of the key).
+INLINE vu random_bits(vu counter, uint32_t seed) {
+  vu x = counter * 0x9E3779B9u + seed;
+  x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+  x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+  return x ^ (x >> 16);
+}
+
+// 1 / (1 - p) where an element is kept, else 0. Elements are numbered by row and column, rows by `key`.
+INLINE vf kept(int64_t row, int64_t i, uint64_t seed, uint32_t threshold, float factor) {
+  vu lane;
+  for (int j = 0; j < W; j++) lane[j] = j;
+  uint64_t key = seed + static_cast<uint64_t>(row) * 0x9E3779B97F4A7C15u;  // one key a row (Weyl sequence)
+  key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9u;
+  key ^= key >> 27;
+  const vu bits = random_bits(lane + static_cast<uint32_t>(i), static_cast<uint32_t>(key));
+  return (bits >= threshold) ? splat(factor) : vf{};
+}
+
+}  // namespace
+
+// y = x / rms(x) * weight, rows of d floats.
+EXPORT(rms_norm_forward)(const int64_t* sizes, const float* const* in, float* const* out, float eps, int64_t threads) {
+  const int64_t T = sizes[0], d = sizes[1], row = sizes[2];
+  const float *x = in[0], *weight = in[1];
+  over_rows(T, threads, [&](int64_t, int64_t first, int64_t end) {
+    for (int64_t t = first; t < end; t++) {
+      const vf r = splat(inverse_rms(x + t * row, d, eps));
+      for (int64_t i = 0; i < d; i += W)
+        store_some(out[0] + t * d + i, load_some(x + t * row + i, d - i) * r * load_some(weight + i, d - i), d - i);
+    }
+  });
+  return 0;
+}
+
+// in: x, weight, dy; out: dx, dweight (added to).
+EXPORT(rms_norm_backward)(const int64_t* sizes, const float* const* in, float* const* out, float eps, int64_t threads) {
+  const int64_t T = sizes[0], d = sizes[1], row = sizes[2], row_dy = sizes[3], room = round_up(d, 16);
+  const float *x = in[0], *weight = in[1], *dy = in[2];
+  Arena arena;
+  const int64_t most = threads < 1 ? 1 : threads;
+  float* sums = arena.reserve(most * room);
+  if (!sums) return 1;
+  memset(sums, 0, most * room * sizeof(float));
+  over_rows(T, threads, [&](int64_t part, int64_t first, int64_t end) {
+    float* dweight = sums + part * room;
+    for (int64_t t = first; t < end; t++) {
+      const float *xt = x + t * row, *dyt = dy + t * row_dy;
+      vf along{};
+      for (int64_t i = 0; i < d; i += W)
+        along += load_some(xt + i, d - i) * load_some(dyt + i, d - i) * load_some(weight + i, d - i);
+      const float r = inverse_rms(xt, d, eps);
+      const vf rv = splat(r), pull = splat(sum(along) * r * r * r / d);
+      for (int64_t i = 0; i < d; i += W) {
+        const vf xv = load_some(xt + i, d - i), dv = load_some(dyt + i, d - i);
+        store(dweight + i, load(dweight + i) + dv * xv * rv);
+        store_some(out[0] + t * d + i, dv * load_some(weight + i, d - i) * rv - xv * pull, d - i);
+      }
+    }
+  });
+  for (int64_t part = 0; part < most; part++)
+    for (int64_t i = 0; i < d; i++) out[1][i] += sums[part * room + i];
+  return 0;
+}
+
+// out = SiLU(gate) up; a row of the input holds gate, then up, of n floats each.
+EXPORT(silu_mul_forward)(const int64_t* sizes, const float* const* in, float* const* out, int64_t threads) {
+  const int64_t T = sizes[0], n = sizes[1], row = sizes[2];
+  over_rows(T, threads, [&](int64_t, int64_t first, int64_t end) {
+    for (int64_t t = first; t < end; t++) {
+      const float *gate = in[0] + t * row, *up = gate + n;
+      for (int64_t i = 0; i < n; i += W)
+        store_some(out[0] + t * n + i, silu(load_some(gate + i, n - i)) * load_some(up + i, n - i), n - i);
+    }
+  });
+  return 0;
+}
+
+// in: gate and up, d(out); out: their gradient, rows of 2 n floats.
+EXPORT(silu_mul_backward)(const int64_t* sizes, const float* const* in, float* const* out, int64_t threads) {
+  const int64_t T = sizes[0], n = sizes[1], row = sizes[2], row_d = sizes[3];
+  over_rows(T, threads, [&](int64_t, int64_t first, int64_t end) {
+    for (int64_t t = first; t < end; t++) {
+      const float *gate = in[0] + t * row, *up = gate + n, *d = in[1] + t * row_d;
+      float *dgate = out[0] + t * 2 * n, *dup = dgate + n;
+      for (int64_t i = 0; i < n; i += W) {
+        const vf g = load_some(gate + i, n - i), dv = load_some(d + i, n - i), s = sigmoid(g), a = g * s;
+        store_some(dgate + i, dv * load_some(up + i, n - i) * (s + a * (splat(1.0f) - s)), n - i);
+        store_some(dup + i, dv * a, n - i);
+      }
+    }
+  });
+  return 0;
+}
+
+// out = base + Dropout(x); base may be null. The mask is a function of seed, row and column: the same call on a gradient
+// gives the gradient. sizes: T, d, rows of x and base.
+EXPORT(dropout_add)(const int64_t* sizes, const float* const* in, float* const* out, int64_t seed, float p,
+                    int64_t threads) {
+  const int64_t T = sizes[0], d = sizes[1], row_x = sizes[2], row_base = sizes[3];
+  const float *x = in[0], *base = in[1];
+  const double limit = static_cast<double>(p) * 4294967296.0;
+  const uint32_t threshold = limit >= 4294967295.0 ? 4294967295u : static_cast<uint32_t>(limit);
+  const float factor = 1 / (1 - p);
+  over_rows(T, threads, [&](int64_t, int64_t first, int64_t end) {
+    for (int64_t t = first; t < end; t++)
+      for (int64_t i = 0; i < d; i += W) {
+        vf v = load_some(x + t * row_x + i, d - i);
+        if (threshold) v *= kept(t, i, static_cast<uint64_t>(seed), threshold, factor);
+        if (base) v += load_some(base + t * row_base + i, d - i);
+        store_some(out[0] + t * d + i, v, d - i);
+      }
+  });
+  return 0;
+}

@@ -1,0 +1,154 @@
+"""What is left beside matrix products, each in one pass over memory: RMSNorm, SiLU(gate) * up, residual with dropout.
+
+Every function takes its kernel where that fits and plain PyTorch otherwise; both give the same, dropout's mask apart.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hydrarec.ops.library import kernels, required_kernels
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang & Sennrich 2019); x (T, d), weight (d,)."""
+    if _fits(x):
+        out: Tensor = _rms_norm(x.float(), weight, eps)
+        return out
+    return F.rms_norm(x, weight.shape, weight, eps)
+
+
+def silu_mul(gate_up: Tensor) -> Tensor:
+    """SiLU(gate) * up: (T, 2n), gate first, -> (T, n)."""
+    if _fits(gate_up):
+        out: Tensor = _silu_mul(gate_up.float())
+        return out
+    gate, up = gate_up.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+def dropout_add(base: Tensor, x: Tensor, p: float, training: bool) -> Tensor:
+    """base + Dropout(x), both (T, d). In training the mask's seed is drawn from torch's generator."""
+    if not _fits(x) or not _fits(base):
+        return base + F.dropout(x, p, training)
+    active = training and p > 0
+    out: Tensor = _dropout_add(base.float(), x.float(), p if active else 0.0, draw_seed() if active else 0)
+    return out
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Dropout of (T, d)."""
+    if not _fits(x) or not training or p == 0:
+        return F.dropout(x, p, training)
+    out: Tensor = _dropout_add(None, x.float(), p, draw_seed())
+    return out
+
+
+def draw_seed() -> int:
+    """62 bits from torch's generator."""
+    return int(torch.randint(2**62, ()))
+
+
+def _fits(x: Tensor) -> bool:
+    return kernels() is not None and x.device.type == "cpu" and x.dtype != torch.float64 and x.dim() == 2
+
+
+def _run(name: str, rows: list[Tensor], others: list[Tensor | None], outputs: list[Tensor], *settings: Any) -> None:
+    """Call a kernel over the rows of ``rows``; its sizes are T, the first output's width, and the rows' strides."""
+    sizes = [rows[0].shape[0], outputs[0].shape[1], *(row.stride(0) for row in rows)]
+    required_kernels().call(name, sizes, [*rows[:1], *others, *rows[1:]], outputs, *settings, torch.get_num_threads())
+
+
+def _dense(x: Tensor) -> Tensor:
+    return x if x.stride(1) == 1 else x.contiguous()
+
+
+@torch.library.custom_op("hydrarec::rms_norm", mutates_args=(), device_types="cpu")
+def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    out = torch.empty(x.shape)
+    _run("rms_norm_forward", [_dense(x)], [weight.contiguous()], [out], eps)
+    return out
+
+
+@torch.library.custom_op("hydrarec::rms_norm_backward", mutates_args=(), device_types="cpu")
+def _rms_norm_backward(d: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    dx, dweight = torch.empty(x.shape), torch.zeros(weight.shape)
+    _run("rms_norm_backward", [_dense(x), _dense(d)], [weight.contiguous()], [dx, dweight], eps)
+    return dx, dweight
+
+
+@torch.library.custom_op("hydrarec::silu_mul", mutates_args=(), device_types="cpu")
+def _silu_mul(gate_up: Tensor) -> Tensor:
+    out = torch.empty(gate_up.shape[0], gate_up.shape[1] // 2)
+    _run("silu_mul_forward", [_dense(gate_up)], [], [out])
+    return out
+
+
+@torch.library.custom_op("hydrarec::silu_mul_backward", mutates_args=(), device_types="cpu")
+def _silu_mul_backward(d: Tensor, gate_up: Tensor) -> Tensor:
+    gradient = torch.empty(gate_up.shape)
+    rows = [_dense(gate_up), _dense(d)]
+    sizes = [d.shape[0], d.shape[1], rows[0].stride(0), rows[1].stride(0)]
+    required_kernels().call("silu_mul_backward", sizes, rows, [gradient], torch.get_num_threads())
+    return gradient
+
+
+@torch.library.custom_op("hydrarec::dropout_add", mutates_args=(), device_types="cpu")
+def _dropout_add(base: Tensor | None, x: Tensor, p: float, seed: int) -> Tensor:
+    out, x = torch.empty(x.shape), _dense(x)
+    given = None if base is None else _dense(base)
+    sizes = [x.shape[0], x.shape[1], x.stride(0), 0 if given is None else given.stride(0)]
+    required_kernels().call("dropout_add", sizes, [x, given], [out], seed, p, torch.get_num_threads())
+    return out
+
+
+@_rms_norm.register_fake
+def _(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return torch.empty(x.shape, device=x.device)
+
+
+@_rms_norm_backward.register_fake
+def _(d: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    return torch.empty(x.shape, device=x.device), torch.empty(weight.shape, device=x.device)
+
+
+@_silu_mul.register_fake
+def _(gate_up: Tensor) -> Tensor:
+    return torch.empty(gate_up.shape[0], gate_up.shape[1] // 2, device=gate_up.device)
+
+
+@_silu_mul_backward.register_fake
+def _(d: Tensor, gate_up: Tensor) -> Tensor:
+    return torch.empty(gate_up.shape, device=gate_up.device)
+
+
+@_dropout_add.register_fake
+def _(base: Tensor | None, x: Tensor, p: float, seed: int) -> Tensor:
+    return torch.empty(x.shape, device=x.device)
+
+
+def _save_norm(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+    ctx.eps = inputs[2]
+
+
+def _save_input(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _save_mask(ctx: Any, inputs: tuple[Tensor | None, Tensor, float, int], output: Tensor) -> None:
+    ctx.mask, ctx.with_base = inputs[2:], inputs[0] is not None
+
+
+def _through_dropout(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
+    dx = _dropout_add(None, d, *ctx.mask) if ctx.mask[0] else d
+    return d if ctx.with_base else None, dx, None, None
+
+
+_rms_norm.register_autograd(
+    lambda ctx, d: (*_rms_norm_backward(d, *ctx.saved_tensors, ctx.eps), None), setup_context=_save_norm
+)
+_silu_mul.register_autograd(lambda ctx, d: _silu_mul_backward(d, *ctx.saved_tensors), setup_context=_save_input)
+_dropout_add.register_autograd(_through_dropout, setup_context=_save_mask)
