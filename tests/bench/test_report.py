@@ -14,6 +14,7 @@ MACHINE = {
     "processor": "AMD EPYC",
     "cores": 2,
     "torch": "2.13.0",
+    "scan": "kernel",
     "gemm_float32_gflops": 78.123,
     "gemm_float32_best_gflops": 85.0,
     "gemm_bfloat16_gflops": 184.0,
@@ -118,7 +119,7 @@ def test_one_object_on_standard_output(shrunk, capsys):
     found = json.loads(out)
     assert list(found) == ["figures", "machine", "rows"]
     assert list(found["figures"]) == ["forward_vs_gemm", "train_d64_vs_sasrec"]
-    assert {"processor", "cores", "torch", "gemm_float32_gflops", "memory_gb_per_s"} <= set(found["machine"])
+    assert {"processor", "cores", "torch", "scan", "gemm_float32_gflops", "memory_gb_per_s"} <= set(found["machine"])
     assert [row["name"] for row in found["rows"]] == ["scan", "GEMM", "Hydra", "SASRec", "SASRec published"]
     said = {"parameters", "events_per_s", "us_per_event_wall", "us_per_event_cpu", "threads", "spread", "rounds"}
     assert all(said <= set(row) for row in found["rows"][2:])

@@ -20,7 +20,7 @@ def test_steps_go_on_from_the_state_that_is_measured(tiny, monkeypatch):
     assert states["few"].position.tolist() == [8 * 3]  # steps of a measurement, rounds with the one that warms up
     assert states["users"].position.tolist() == [2 * 3] * 4
     assert torch.isfinite(states["users"].ssm).all()
-    assert [row.shape for row in found.rows] == ["1 users, d 8", "4 users, d 8"]
+    assert [row.shape for row in found.rows] == ["1 user, d 8", "4 users, d 8"]
 
 
 def test_values_are_a_time_a_rate_and_a_quotient_of_times(tiny):

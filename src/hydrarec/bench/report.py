@@ -44,7 +44,7 @@ def write_findings(findings: Findings, folder: Path) -> None:
 def print_findings(findings: Findings) -> None:
     """One table, at most 80 columns wide: each figure's value, and below it what was run for it."""
     about = findings.machine
-    print(f"{about['processor']}, {about['cores']} cores, torch {about['torch']}")
+    print(f"{about['processor']}, {about['cores']} cores, torch {about['torch']}, scan: {about['scan']}")
     print(
         f"one core: float32 GEMM {about['gemm_float32_gflops']:.0f} GFLOP/s (best shape "
         f"{about['gemm_float32_best_gflops']:.0f}), bfloat16 {about['gemm_bfloat16_gflops']:.0f}, "

@@ -10,6 +10,7 @@ from hydrarec.bench.report import Findings
 from hydrarec.bench.rows import Row
 from hydrarec.bench.scale import Scale
 from hydrarec.machine import machine
+from hydrarec.ops import backends
 from hydrarec.progress import Progress, Silent
 
 FULL = Scale()
@@ -25,7 +26,7 @@ def run_bench(names: Sequence[str] = (), scale: Scale | None = None, progress: P
     figures: dict[str, float] = {}
     rows: list[Row] = []
     wanted = chosen(names)
-    facts: dict[str, Any] = {**machine(), **ceilings(scale)}
+    facts: dict[str, Any] = {**machine(), "scan": next(iter(backends)), **ceilings(scale)}
     with progress.task("bench", total=len(wanted) + (not names), unit="figures") as task:
         for name in wanted:
             figures[name], found = measure(name, scale)

@@ -61,6 +61,6 @@ def _step(encoder: HydraEncoder, state: EncoderState, scale: Scale) -> Subject:
         variant=Variant(run=lambda _: encoder.step_(x, state), repeat=max(1, _SINGLE_STEPS // users)),
         events=users,
         work="step",
-        shape=f"{users:,} users, d {scale.narrow}",
+        shape=f"{users:,} user{'s' * (users > 1)}, d {scale.narrow}",
         parameters=sum(parameter.numel() for parameter in encoder.parameters()),
     )
