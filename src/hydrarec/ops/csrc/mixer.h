@@ -91,7 +91,7 @@ inline void activate(int64_t events, int64_t c, const float* in, int64_t in_row,
   for (int64_t t = 0; t < events; t++)
     for (int64_t i = 0; i < c; i += W) {
       const vf v = silu(load_some(in + t * in_row + i, c - i));
-      store(out + t * out_row + i, v);
+      store_some(out + t * out_row + i, v, c - i);  // the copy stands right behind
       if (rotation.table) store_some(out + t * out_row + c + i, v, c - i);
     }
   if (rotation.table) turn(events, c, rotation, 1, out, out_row);
