@@ -9,18 +9,11 @@ import torch
 from hypothesis import strategies as st
 
 from hydrarec.ops import library
-from hydrarec.ops.compile import instruction_sets
 
 LOADED = library.kernels()
-needs_kernels = pytest.mark.skipif(LOADED is None, reason="the compiled kernels are not there")
+needs_kernels = pytest.mark.skipif(LOADED is None, reason=str(library.kernels_or_reason()))
 
-
-def isas() -> list[str]:
-    """The instruction sets that this machine runs."""
-    if LOADED is None:
-        return []
-    names = list(instruction_sets())  # widest first
-    return names[names.index(LOADED.isa) :]
+ISAS = LOADED.isas if LOADED else []
 
 
 @contextmanager
@@ -46,9 +39,18 @@ def gradients_of(results: list[torch.Tensor], leaves: list[torch.Tensor]) -> lis
 
 def outcome(run: Callable[..., tuple[torch.Tensor, ...]], problem: dict, dtype: torch.dtype) -> list[torch.Tensor]:
     """Results and gradients of every float input, computed in ``dtype`` from the same float32 numbers."""
-    leaves = {name: value.to(dtype).requires_grad_() for name, value in problem.items()}
+    leaves = {name: value.detach().clone().to(dtype).requires_grad_() for name, value in problem.items()}
     results = list(run(**leaves))
-    return [*(r.detach() for r in results), *gradients_of(results, list(leaves.values()))]
+    return [r.detach() for r in (*results, *gradients_of(results, list(leaves.values())))]
+
+
+def near(got: torch.Tensor, expected: torch.Tensor, relative: float, floor: float = 0.0) -> None:
+    """Largest difference, measured against the largest value, or against ``floor``: terms of a sum that may cancel."""
+    assert got.shape == expected.shape
+    if expected.numel():
+        difference, largest = (got.double() - expected.double()).abs().max(), expected.double().abs().max()
+        scale = max(float(largest), float(floor), 1e-30)
+        assert difference <= relative * scale, f"{difference / scale:.2e} > {relative:.0e}"
 
 
 def lengths(most: int = 150, users: int = 4) -> st.SearchStrategy[list[int]]:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hydrarec.ops.checks import check_bounds, check_gradient
+from hydrarec.ops.checks_mixer import check_mixer
 from hydrarec.ops.library import chunk_starts, kernels, required_kernels
 
 ROPE = {"none": 0, "z": 1, "x": 2}
@@ -58,13 +60,14 @@ def mixer(
     Returns:
         u (T, G c), the new conv_state and state, and the states at chunk boundaries (a matter of the backward).
     """
+    weights = (in_proj, out_proj, conv_weight, conv_bias, skip, norm, A, dt_bias)
+    check_mixer(xz, weights, offsets, positions, table, conv_state, state, rope)
     xz = _dense(xz)
     sizes, starts = _sizes(xz, in_proj, conv_weight, A, offsets, rope)
     T, U, G, c, E, N, m, K = sizes[:8]
     u = xz.new_empty(T, G * c)
     conv_final, final = xz.new_empty(U, K - 1, G, E + 2 * N), xz.new_empty(U, G, E, N)
     bounds = xz.new_empty(int(starts[-1]) if keep else 0, G, _state_size(E, N, m))
-    weights = (in_proj, out_proj, conv_weight, conv_bias, skip, norm, A, dt_bias)
     tensors = _tensors(xz, weights, offsets, starts, positions, table, conv_state, state, bounds if keep else None)
     required_kernels().call("mixer_forward", sizes, tensors, (u, conv_final, final), scale, torch.get_num_threads())
     return u, conv_final, final, bounds
@@ -87,13 +90,18 @@ def mixer_backward(
     scale: float,
 ) -> list[Tensor]:
     """Gradients of ``mixer``: of xz, conv_state, state (empty where that is None), then of the eight weights."""
+    check_mixer(xz, weights, offsets, positions, table, conv_state, state, rope)
     xz, du = _dense(xz), _dense(du)
     sizes, starts = _sizes(xz, weights[0], weights[2], weights[6], offsets, rope, du)
+    T, U, G, c, E, N, m, K = sizes[:8]
+    check_gradient("du", du, (T, G * c))
+    check_gradient("dconv_final", dconv_final, (U, K - 1, G, E + 2 * N))
+    check_gradient("dfinal", dfinal, (U, G, E, N))
+    check_bounds(bounds, offsets, G, _state_size(E, N, m))
     dxz = xz.new_empty(xz.shape)
-    G, c = weights[0].shape[:2]
     shared = xz.shape[1] == G * c
     dz = torch.empty_like(dxz) if shared else dxz[:, G * c :]
-    states = [xz.new_empty(0) if s is None else torch.empty_like(s) for s in (conv_state, state)]
+    states = [xz.new_empty(0) if s is None else xz.new_empty(s.shape) for s in (conv_state, state)]
     gradients = [torch.zeros_like(w, memory_format=torch.contiguous_format) for w in weights]
     tensors = _tensors(xz, weights, offsets, starts, positions, table, conv_state, state, bounds)
     outputs = [dxz, dz, *(g if g.numel() else None for g in states), *gradients]
@@ -123,7 +131,9 @@ def _tensors(
     G, c = weights[0].shape[:2]
     z = xz if xz.shape[1] == G * c else xz[:, G * c :]
     states = (None if s is None else s.contiguous() for s in (conv_state, state))
-    return [offsets, starts, positions, table, xz, z, *(w.contiguous() for w in weights), *states, bounds]
+    given = (t.contiguous() for t in (positions, table))
+    kept = None if bounds is None else bounds.contiguous()
+    return [offsets.contiguous(), starts, *given, xz, z, *(w.contiguous() for w in weights), *states, kept]
 
 
 def _sizes(
@@ -170,3 +180,51 @@ def _backward(ctx: Any, du: Tensor, dconv_final: Tensor, dfinal: Tensor, _: Tens
 
 
 mixer.register_autograd(_backward, setup_context=_setup)
+
+
+@mixer.register_fake
+def _(
+    xz: Tensor,
+    in_proj: Tensor,
+    out_proj: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor,
+    skip: Tensor,
+    norm: Tensor,
+    A: Tensor,
+    dt_bias: Tensor,
+    offsets: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    conv_state: Tensor | None,
+    state: Tensor | None,
+    rope: int,
+    scale: float,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    (G, F, K), m, U = conv_weight.shape, A.shape[1], offsets.shape[0] - 1
+    E = out_proj.shape[1]
+    N = (F - E) // 2
+    chunks: Any = torch.library.get_ctx().new_dynamic_size() if keep else 0
+    u, bounds = xz.new_empty(xz.shape[0], G * in_proj.shape[1]), xz.new_empty(chunks, G, _state_size(E, N, m))
+    return u, xz.new_empty(U, K - 1, G, F), xz.new_empty(U, G, E, N), bounds
+
+
+@mixer_backward.register_fake
+def _(
+    du: Tensor,
+    dconv_final: Tensor,
+    dfinal: Tensor,
+    xz: Tensor,
+    weights: list[Tensor],
+    offsets: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    conv_state: Tensor | None,
+    state: Tensor | None,
+    bounds: Tensor,
+    rope: int,
+    scale: float,
+) -> list[Tensor]:
+    states = [xz.new_empty(0 if s is None else s.shape) for s in (conv_state, state)]
+    return [xz.new_empty(xz.shape), *states, *(w.new_empty(w.shape) for w in weights)]

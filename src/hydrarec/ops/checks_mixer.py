@@ -1,0 +1,78 @@
+"""What the mixer asks of its arguments; see ``hydrarec.ops.checks``."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from hydrarec.ops.checks import (
+    check_decays,
+    check_dims,
+    check_offsets,
+    check_on_cpu,
+    check_shapes,
+    check_single,
+    check_taps,
+)
+
+WEIGHTS = ("in_proj", "out_proj", "conv_weight", "conv_bias", "skip", "norm", "A", "dt_bias")
+
+
+def check_mixer(
+    xz: Tensor,
+    weights: Sequence[Tensor],
+    offsets: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    conv_state: Tensor | None,
+    state: Tensor | None,
+    rope: int,
+) -> None:
+    """Arguments of ``hydrarec::mixer``; ``weights`` are the eight that stand behind xz, in its order."""
+    if len(weights) != len(WEIGHTS):
+        raise ValueError(f"weights has {len(weights)} tensors, expected {', '.join(WEIGHTS)}")
+    named = dict(zip(WEIGHTS, weights, strict=True))
+    check_single(xz=xz, **named, conv_state=conv_state, state=state)
+    check_on_cpu(offsets=offsets, positions=positions)
+    check_dims("xz", xz, 2)
+    for name, dims in (("in_proj", 3), ("conv_weight", 3), ("A", 2)):
+        check_dims(name, named[name], dims)
+    check_sizes(named)
+    G, c, _ = weights[0].shape
+    if xz.shape[1] not in (G * c, 2 * G * c):
+        raise ValueError(f"xz has {xz.shape[1]} columns, expected {G * c} or {2 * G * c}")
+    check_offsets(offsets, xz.shape[0])
+    U, E = offsets.numel() - 1, weights[1].shape[1]
+    F, K = weights[2].shape[1:]
+    check_shapes({"conv_state": (conv_state, (U, K - 1, G, F)), "state": (state, (U, G, E, (F - E) // 2))})
+    if rope:
+        check_rotation(rope, positions, table, xz.shape[0], c)
+
+
+def check_sizes(named: dict[str, Tensor]) -> None:
+    """The widths that follow from in_proj, conv_weight and A make sense, and the other weights have them."""
+    G, c, width = named["in_proj"].shape
+    F, K = named["conv_weight"].shape[1:]
+    m = named["A"].shape[1]
+    E = width - F - m
+    N = (F - E) // 2
+    if c < 1 or E < 1 or N < 1 or F != E + 2 * N:
+        raise ValueError(f"in_proj {tuple(named['in_proj'].shape)}, {F} convolved channels and {m} decays do not fit")
+    check_taps(K)
+    check_decays(m, E)
+    shapes = {"out_proj": (G, E, c), "conv_weight": (G, F, K), "conv_bias": (G, F), "skip": (G, E), "norm": (G, E)}
+    shapes |= {"A": (G, m), "dt_bias": (G, m)}
+    check_shapes({name: (named[name], shape) for name, shape in shapes.items()})
+
+
+def check_rotation(rope: int, positions: Tensor, table: Tensor, T: int, c: int) -> None:
+    """rope is known, and every position is a row of the table."""
+    if rope not in (1, 2):
+        raise ValueError(f"rope is {rope}, expected 0, 1 or 2")
+    if c % 2:
+        raise ValueError(f"rope turns pairs of channels, xz has {c} a head")
+    check_single(table=table)
+    check_dims("table", table, 2)
+    check_shapes({"positions": (positions, (T,)), "table": (table, (table.shape[0], 2 * c))})
+    if T and not 0 <= int(positions.min()) <= int(positions.max()) < table.shape[0]:
+        low, high = int(positions.min()), int(positions.max())
+        raise ValueError(f"positions run from {low} to {high}, but table has {table.shape[0]} rows")
