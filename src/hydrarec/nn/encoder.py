@@ -12,6 +12,7 @@ from hydrarec.nn.mamba import HeadState
 from hydrarec.nn.norm import RMSNorm
 from hydrarec.nn.rope import positions_of
 from hydrarec.nn.state import EncoderState
+from hydrarec.nn.step import Stepper, fits, step_by_layers
 from hydrarec.ops import dropout
 
 
@@ -30,6 +31,7 @@ class HydraEncoder(nn.Module):
         self.output: nn.Module = nn.Identity()
         if config.output_projection:
             self.output = nn.Sequential(RMSNorm(d), nn.Linear(d, d, bias=False))
+        self._stepper: Stepper | None = None
 
     def initial_state(self, n_users: int) -> EncoderState:
         """The state before the first event."""
@@ -61,6 +63,23 @@ class HydraEncoder(nn.Module):
         kept = torch.zeros_like(hidden) if state is None else state.hidden
         hidden = torch.where((batch.lengths > 0).unsqueeze(1), hidden, kept)
         return h, _stack(states, start + batch.lengths, hidden)
+
+    @torch.no_grad()
+    def step_(self, x: Tensor, state: EncoderState) -> Tensor:
+        """One event of each of U users, as at a server: no dropout, no gradient, the state is updated where it lies.
+
+        Args:
+            x: (U, d) item vectors.
+            state: of the U users, its tensors dense.
+
+        Returns:
+            (U, d) the new hidden states; they are ``state.hidden``.
+        """
+        if self.training or not fits(self.config, self.norm.weight):
+            return step_by_layers(self, x, state)
+        if self._stepper is None:
+            self._stepper = Stepper(self)
+        return self._stepper(x, state)
 
 
 def _stack(states: list[HeadState], position: Tensor, hidden: Tensor) -> EncoderState:

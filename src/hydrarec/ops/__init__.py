@@ -2,6 +2,7 @@
 
 from hydrarec.ops.conv import causal_conv, causal_conv_silu
 from hydrarec.ops.elementwise import dropout, dropout_add, rms_norm, silu_mul
+from hydrarec.ops.library import kernels
 from hydrarec.ops.mixer import ROPE, mixer, mixer_fits
 from hydrarec.ops.scan import backends, selective_scan
 
@@ -10,9 +11,9 @@ __all__ = [
     "backends",
     "causal_conv",
     "causal_conv_silu",
-    "causal_conv_silu",
     "dropout",
     "dropout_add",
+    "kernels",
     "mixer",
     "mixer_fits",
     "rms_norm",

@@ -3,3 +3,4 @@
 #include "elementwise.cpp"
 #include "mixer.cpp"
 #include "scan.cpp"
+#include "step.cpp"

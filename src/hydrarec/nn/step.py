@@ -1,0 +1,90 @@
+"""The encoder one event at a time: packed weights for the kernel, or the layers themselves."""
+
+from dataclasses import astuple
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from hydrarec.data.batch import Batch
+from hydrarec.nn.config import EncoderConfig
+from hydrarec.nn.mamba import Mamba2Heads
+from hydrarec.nn.rope import rotation_table
+from hydrarec.nn.state import EncoderState
+from hydrarec.ops import ROPE, kernels
+from hydrarec.ops.step import HEADS_MOST, StepSizes, pack, run_step
+
+if TYPE_CHECKING:
+    from hydrarec.nn.encoder import HydraEncoder
+
+
+class Stepper:
+    """Runs single events of many users through an encoder, whose weights it follows when they change."""
+
+    def __init__(self, encoder: "HydraEncoder") -> None:
+        self.encoder, self.parameters = encoder, list(encoder.parameters())
+        self.sizes = list(map(int, astuple(_sizes(encoder.config))))
+        self.scale = encoder.layers[0].heads.scale
+        self.table = rotation_table(encoder.config.period, encoder.config.latent)
+        self._packed = torch.empty(0)
+        self._versions: list[int] = []
+
+    def __call__(self, x: Tensor, state: EncoderState) -> Tensor:
+        versions = [parameter._version for parameter in self.parameters]
+        if versions != self._versions:
+            self._packed, self._versions = pack(self.sizes, _weights(self.encoder)), versions
+        x = x.float().contiguous()
+        tensors = (self._packed, x, self.table, state.position, state.conv, state.ssm, state.hidden)
+        run_step(tensors, self.sizes, self.scale)
+        return state.hidden
+
+
+def fits(config: EncoderConfig, weight: Tensor) -> bool:
+    """Whether the kernel can run single events of such an encoder."""
+    plain = config.mamba == 2 and not config.gated_residual and config.d_conv <= 4 and config.n_heads <= HEADS_MOST
+    return plain and kernels() is not None and weight.device.type == "cpu" and weight.dtype == torch.float32
+
+
+def step_by_layers(encoder: "HydraEncoder", x: Tensor, state: EncoderState) -> Tensor:
+    """As ``Stepper``, through the encoder's layers."""
+    users = len(x)
+    zeros = torch.zeros(users, dtype=torch.int64, device=x.device)
+    batch = Batch(items=zeros, times=zeros, offsets=torch.arange(users + 1, device=x.device))
+    _, after = encoder(x, batch, state)
+    for old, new in zip(state.tensors().values(), after.tensors().values(), strict=True):
+        old.copy_(new)
+    return state.hidden
+
+
+def _sizes(config: EncoderConfig) -> StepSizes:
+    return StepSizes(
+        d_model=config.d_model,
+        n_layers=config.n_layers,
+        n_heads=config.n_heads,
+        latent=config.latent,
+        inner=config.inner,
+        d_state=config.d_state,
+        n_decays=config.n_decays,
+        d_conv=config.d_conv,
+        rope=ROPE[config.rope],
+        ffn=round(config.ffn * config.d_model),
+        shared=config.share_projections,
+        output=config.output_projection,
+        period=config.period,
+    )
+
+
+def _weights(encoder: "HydraEncoder") -> list[Tensor | None]:
+    """In the order of ``hydrarec.ops.step.pack``."""
+    weights: list[Tensor | None] = [encoder.norm.weight]
+    for layer in encoder.layers:
+        heads = layer.heads
+        assert isinstance(heads, Mamba2Heads)
+        weights += [layer.norm.weight, layer.w_xz.weight, heads.in_proj, heads.out_proj]
+        weights += [heads.conv_weight, heads.conv_bias, heads.skip, heads.norm, -heads.A_log.exp(), heads.dt_bias]
+        ffn = layer.ffn
+        weights += [layer.w_o.weight]
+        weights += [None] * 3 if ffn is None else [layer.ffn_norm.weight, ffn.gate_up.weight, ffn.down.weight]
+    if isinstance(encoder.output, nn.Sequential):
+        weights += [encoder.output[0].weight, encoder.output[1].weight]
+    return weights

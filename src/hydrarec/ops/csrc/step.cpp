@@ -1,0 +1,300 @@
+// One event for each of many users through a whole encoder: the states are updated where they lie. Weights are packed
+// once and serve until they change.
+#include <atomic>
+#include <new>
+
+#include "mixer.h"
+#include "parts.h"
+
+namespace {
+
+constexpr int64_t USERS = 24;  // of a block: what lies between two products stays in the nearest cache
+constexpr float NORM_EPS = 1e-6f;
+
+// sizes: U d layers G c E N m K rope ffn shared output period.
+struct StepSizes {
+  int64_t U, d, layers, G, ffn, period;
+  Rope rope;
+  bool shared, output;
+  MixerSizes mixer;
+  explicit StepSizes(const int64_t* n)
+      : U(n[0]), d(n[1]), layers(n[2]), G(n[3]), ffn(n[10]), period(n[13]), rope(static_cast<Rope>(n[9])), shared(n[11]), output(n[12]),
+        mixer{HeadSizes{ScanSizes{n[5], n[6], n[7]}, n[8]}, n[4]} {}
+  int64_t width() const { return G * mixer.c; }
+  int64_t in_width() const { return shared ? width() : 2 * width(); }
+};
+
+struct Linear {
+  float* packed;
+  int64_t in, out;
+  void cut(Cutter& c, int64_t n_in, int64_t n_out) {
+    in = n_in, out = n_out, packed = c.take(packed_size(in, out));
+  }
+  void read(const float* weight) const { pack(weight, 1, in, in, out, packed); }  // (out, in), as torch has it
+  void operator()(int64_t rows, const float* x, int64_t x_row, float* y, int64_t y_row) const {
+    multiply(rows, out, in, x, x_row, packed, y, y_row);
+  }
+  void add(int64_t rows, const float* x, int64_t x_row, float* y, int64_t y_row) const {
+    multiply_add(rows, out, in, x, x_row, packed, y, y_row);
+  }
+};
+
+struct Gain {
+  float* weight;
+  int64_t d;
+  void cut(Cutter& c, int64_t width) { d = width, weight = c.take(pad(width)); }
+  void read(const float* from) const {
+    for (int64_t i = 0; i < pad(d); i++) weight[i] = i < d ? from[i] : 0;
+  }
+  // RMSNorm of rows with zeros behind them.
+  void operator()(int64_t rows, const float* x, int64_t row, float* y) const {
+    for (int64_t t = 0; t < rows; t++) {
+      vf squares{};
+      for (int64_t i = 0; i < d; i += W) squares += load(x + t * row + i) * load(x + t * row + i);
+      const vf r = splat(1 / __builtin_sqrtf(sum(squares) / d + NORM_EPS));
+      for (int64_t i = 0; i < d; i += W) store(y + t * row + i, load(x + t * row + i) * r * load(weight + i));
+    }
+  }
+};
+
+constexpr int HEADS_MOST = 64;
+
+struct StepLayer {
+  Gain norm, ffn_norm;
+  Linear xz, o, gate_up, down;
+  MixerWeights heads[HEADS_MOST];
+  void cut(Cutter& c, const StepSizes& z) {
+    norm.cut(c, z.d), xz.cut(c, z.d, z.in_width()), o.cut(c, z.width(), z.d);
+    for (int64_t g = 0; g < z.G; g++) heads[g].cut(c, z.mixer, false);
+    if (z.ffn) ffn_norm.cut(c, z.d), gate_up.cut(c, z.d, 2 * z.ffn), down.cut(c, z.ffn, z.d);
+  }
+  // t: norm xz in out conv conv_bias skip norm A dt_bias o ffn_norm gate_up down.
+  void read(const StepSizes& z, const float* const* t) {
+    norm.read(t[0]), xz.read(t[1]), o.read(t[10]);
+    MixerCall m{};
+    m.z = z.mixer, m.in = t[2], m.out = t[3], m.conv = t[4], m.conv_bias = t[5], m.skip = t[6], m.norm = t[7];
+    m.A = t[8], m.dt_bias = t[9];
+    for (int64_t g = 0; g < z.G; g++) read_weights(m, g, heads[g]);
+    if (z.ffn) ffn_norm.read(t[11]), gate_up.read(t[12]), down.read(t[13]);
+  }
+};
+
+struct StepScratch {
+  float *h, *normed, *xz, *u, *hidden, *act;  // [USERS][row]
+  float *x, *zed, *p, *y, *convolved, *scanned, *gated;
+  int64_t d_row, xz_row, u_row, ffn_row;
+  void cut(Cutter& c, const StepSizes& z) {
+    d_row = pad(z.d) + 16, xz_row = pad(z.in_width()) + 16, u_row = pad(z.width()) + 16, ffn_row = pad(2 * z.ffn) + 16;
+    h = c.take(USERS * d_row), normed = c.take(USERS * d_row), xz = c.take(USERS * xz_row), u = c.take(USERS * u_row);
+    hidden = c.take(USERS * ffn_row), act = c.take(USERS * ffn_row);
+    x = c.take(USERS * z.mixer.c_row()), zed = c.take(USERS * z.mixer.c_row()), y = c.take(USERS * z.mixer.c_row());
+    p = c.take(USERS * z.mixer.head.in_row()), convolved = c.take(z.mixer.head.row());
+    scanned = c.take(z.mixer.e_row()), gated = c.take(USERS * z.mixer.e_row());
+  }
+};
+
+INLINE void fetch(const float* p, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(p + i, 1);
+}
+
+// One event through a convolution: `context` (K - 1 rows `row` apart) takes the new input in.
+inline void step_convolution(const HeadSizes& z, const HeadParameters& w, const float* now, float* context, int64_t row,
+                             float* out) {
+  const int64_t F = z.F();
+  for (int64_t f = 0; f < F; f += W) {
+    const vf latest = load(now + f);
+    vf acc = load(w.conv_bias + f) + load(w.conv + (z.K - 1) * pad(F) + f) * latest;
+    vf before = latest;
+    for (int64_t k = z.K - 2; k >= 0; k--) {
+      const vf kept = load_some(context + k * row + f, F - f);
+      acc += load(w.conv + k * pad(F) + f) * kept;
+      store_some(context + k * row + f, before, F - f);
+      before = kept;
+    }
+    store(out + f, silu(acc));
+  }
+}
+
+// One event through the scan of W channels; state (W, N), y (W). V vectors hold the N states exactly, or 0: any N.
+template <int V>
+INLINE void step_channels(int64_t channels, int64_t N, vf decay, float dt, const float* x, const float* B, const float* C,
+                          float* state, float* y) {
+  vf dots[W];
+  for (int i = 0; i < W; i++) {
+    dots[i] = vf{};
+    if (!V && i >= channels) continue;
+    float* s = state + i * (V ? V * W : N);
+    const vf in = splat(dt * x[i]);
+    for (int64_t n = 0; n < (V ? V * W : N); n += W) {
+      const vf now = (V ? load(s + n) : load_some(s + n, N - n)) * decay + in * load(B + n);
+      if (V) store(s + n, now), dots[i] += now * load(C + n);
+      else store_some(s + n, now, N - n), dots[i] += first_lanes(now * load(C + n), N - n);
+    }
+  }
+  store(y, sums<W>(dots));
+}
+
+// One event through the scan of a group of P channels; state (P, N), y gets zeros behind the last channel.
+inline void step_scan(int64_t P, int64_t N, float decay, float dt, const float* x, const float* B, const float* C,
+                      float* state, float* y) {
+  const vf a = splat(decay);
+  for (int64_t e = 0; e < P; e += W) {
+    const int64_t channels = P - e < W ? P - e : W;
+    float* s = state + e * N;
+    if (channels == W && N == W) step_channels<1>(channels, N, a, dt, x + e, B, C, s, y + e);
+    else if (channels == W && N == 2 * W) step_channels<2>(channels, N, a, dt, x + e, B, C, s, y + e);
+    else if (channels == W && N == 4 * W) step_channels<4>(channels, N, a, dt, x + e, B, C, s, y + e);
+    else step_channels<0>(channels, N, a, dt, x + e, B, C, s, y + e);
+  }
+}
+
+struct Step {
+  StepSizes z;
+  Gain norm, out_norm;
+  Linear out;
+  StepLayer* layers;
+  const float *x, *table;
+  int64_t* position;
+  float *conv, *ssm, *hidden;
+
+  void cut(Cutter& c) {
+    norm.cut(c, z.d);
+    for (int64_t l = 0; l < z.layers; l++) layers[l].cut(c, z);
+    if (z.output) out_norm.cut(c, z.d), out.cut(c, z.d, z.d);
+  }
+
+  void head(int64_t l, int64_t g, int64_t first, int64_t users, const int64_t* places, StepScratch& s) const {
+    const MixerSizes& m = z.mixer;
+    const HeadSizes& hz = m.head;
+    const int64_t c = m.c, E = hz.scan.E, N = hz.scan.N, F = hz.F(), P = hz.scan.group(), p_row = hz.in_row();
+    const MixerWeights& w = layers[l].heads[g];
+    const Rotation turned{table, places}, still{nullptr, nullptr};
+    const float* xs = s.xz + g * c;
+    activate(users, c, xs, s.xz_row, z.rope == ROPE_X ? turned : still, s.x, m.c_row());
+    activate(users, c, z.shared ? xs : xs + z.width(), s.xz_row, z.rope == ROPE_Z ? turned : still, s.zed, m.c_row());
+    multiply(users, hz.in(), c, s.x, m.c_row(), w.in_packed, s.p, p_row);
+    for (int64_t i = 0; i < users; i++) {
+      const int64_t place = (first + i) * z.layers + l;
+      const float* p = s.p + i * p_row;
+      if (i + 1 < users) {  // the next user's state comes while this one's is worked on
+        fetch(ssm + ((place + z.layers) * z.G + g) * E * N, E * N);
+        for (int64_t k = 0; k < hz.K - 1; k++) fetch(conv + (((place + z.layers) * (hz.K - 1) + k) * z.G + g) * F, F);
+      }
+      step_convolution(hz, w.head, p + E, conv + (place * (hz.K - 1) * z.G + g) * F, z.G * F, s.convolved);
+      float* state = ssm + (place * z.G + g) * E * N;
+      for (int64_t k = 0; k < hz.scan.m; k++) {
+        const float dt = softplus(splat(p[E + F + k] + w.head.dt_bias[k]))[0];
+        step_scan(P, N, vexp(splat(dt * w.head.A[k]))[0], dt, s.convolved + k * P, s.convolved + E, s.convolved + E + N,
+                  state + k * P * N, s.scanned + k * P);
+      }
+      for (int64_t e = 0; e < E; e += W)
+        store(s.scanned + e, load(s.scanned + e) + load(s.convolved + e) * load(w.head.skip + e));
+      gate_and_norm(hz, w.head, s.scanned, p, nullptr, s.gated + i * m.e_row());
+    }
+    multiply(users, c, E, s.gated, m.e_row(), w.out_packed, s.y, m.c_row());
+  }
+
+  void block(int64_t first, int64_t users, float scale, StepScratch& s) const {
+    int64_t places[USERS];
+    for (int64_t i = 0; i < users; i++) {
+      places[i] = position[first + i] % z.period;
+      for (int64_t j = 0; j < z.d; j += W) store(s.h + i * s.d_row + j, load_some(x + (first + i) * z.d + j, z.d - j));
+    }
+    norm(users, s.h, s.d_row, s.h);
+    for (int64_t l = 0; l < z.layers; l++) {
+      const StepLayer& w = layers[l];
+      w.norm(users, s.h, s.d_row, s.normed);
+      w.xz(users, s.normed, s.d_row, s.xz, s.xz_row);
+      for (int64_t g = 0; g < z.G; g++) {
+        head(l, g, first, users, places, s);
+        for (int64_t i = 0; i < users; i++)
+          for (int64_t j = 0; j < z.mixer.c; j += W) {
+            const int64_t at = i * z.mixer.c_row() + j;
+            store_some(s.u + i * s.u_row + g * z.mixer.c + j, load(s.y + at) * load(s.zed + at) * splat(scale),
+                       z.mixer.c - j);
+          }
+      }
+      w.o.add(users, s.u, s.u_row, s.h, s.d_row);
+      if (!z.ffn) continue;
+      w.ffn_norm(users, s.h, s.d_row, s.normed);
+      w.gate_up(users, s.normed, s.d_row, s.hidden, s.ffn_row);
+      for (int64_t i = 0; i < users; i++)
+        for (int64_t j = 0; j < z.ffn; j += W) {
+          const float* gate = s.hidden + i * s.ffn_row + j;
+          store(s.act + i * s.ffn_row + j, silu(load(gate)) * load(gate + z.ffn));
+        }
+      w.down.add(users, s.act, s.ffn_row, s.h, s.d_row);
+    }
+    if (z.output) {
+      out_norm(users, s.h, s.d_row, s.normed);
+      out(users, s.normed, s.d_row, s.h, s.d_row);
+    }
+    for (int64_t i = 0; i < users; i++) {
+      memcpy(hidden + (first + i) * z.d, s.h + i * s.d_row, z.d * sizeof(float));
+      position[first + i]++;
+    }
+  }
+};
+
+template <class Run>
+int with_step(const int64_t* sizes, float* packed, Run&& run) {
+  const StepSizes z(sizes);
+  StepLayer* layers = new (std::nothrow) StepLayer[z.layers];
+  if (!layers) return OUT_OF_MEMORY;
+  Step step{z, {}, {}, {}, layers, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+  Cutter c{packed};
+  step.cut(c);
+  const int failed = run(step, c.used);
+  delete[] layers;
+  return failed;
+}
+
+}  // namespace
+
+// needed: floats of the packed weights.
+EXPORT(step_size)(const int64_t* sizes, int64_t* const* needed) {
+  return with_step(sizes, nullptr, [&](Step&, int64_t used) {
+    *needed[0] = used;
+    return 0;
+  });
+}
+
+// tensors: the norm in front, 14 of each layer as StepLayer::read has them, the norm and the matrix at the end.
+EXPORT(step_pack)(const int64_t* sizes, const float* const* tensors, float* const* packed) {
+  return with_step(sizes, packed[0], [&](Step& s, int64_t) {
+    s.norm.read(tensors[0]);
+    for (int64_t l = 0; l < s.z.layers; l++) s.layers[l].read(s.z, tensors + 1 + 14 * l);
+    if (s.z.output) s.out_norm.read(tensors[1 + 14 * s.z.layers]), s.out.read(tensors[2 + 14 * s.z.layers]);
+    return 0;
+  });
+}
+
+// tensors: packed, x (U, d), table (period, 2 c), and updated: position (U), conv (U, layers, K - 1, G, F),
+// ssm (U, layers, G, E, N), hidden (U, d).
+EXPORT(step_run)(const int64_t* sizes, void* const* tensors, float scale, int64_t threads) {
+  auto floats = [&](int i) { return static_cast<float*>(tensors[i]); };
+  return with_step(sizes, floats(0), [&](Step& s, int64_t) {
+    s.x = floats(1), s.table = floats(2), s.position = static_cast<int64_t*>(tensors[3]);
+    s.conv = floats(4), s.ssm = floats(5), s.hidden = floats(6);
+    const int64_t blocks = (s.z.U + USERS - 1) / USERS;
+    const int64_t parts = parts_for(blocks, threads);
+    std::atomic<int> failed{0};
+    parallel(parts, [&](int64_t part) {
+      thread_local Arena arena;
+      StepScratch scratch;
+      Cutter counter{nullptr};
+      scratch.cut(counter, s.z);
+      Cutter cutter{arena.reserve(counter.used)};
+      if (!cutter.start) {
+        failed = OUT_OF_MEMORY;
+        return;
+      }
+      scratch.cut(cutter, s.z);
+      for (int64_t b = blocks * part / parts; b < blocks * (part + 1) / parts; b++) {
+        const int64_t first = b * USERS, left = s.z.U - first;
+        s.block(first, left < USERS ? left : USERS, scale, scratch);
+      }
+    });
+    return failed.load();
+  });
+}
