@@ -34,10 +34,21 @@ def check_single(**tensors: Tensor | None) -> None:
             raise ValueError(f"{name} must be float32 on the CPU, not {tensor.dtype} on {tensor.device}")
 
 
-def check_gradient(name: str, gradient: Tensor, shape: Sequence[int]) -> None:
-    """A gradient is float32 on the CPU and has the shape of what it is the gradient of."""
-    check_single(**{name: gradient})
-    check_shapes({name: (gradient, tuple(shape))})
+def check_like(name: str, tensor: Tensor, shape: Sequence[int]) -> None:
+    """A tensor is float32 on the CPU and of this shape: of a gradient, the shape of what it is the gradient of."""
+    check_single(**{name: tensor})
+    check_shapes({name: (tensor, tuple(shape))})
+
+
+def check_matrices(**matrices: Tensor | None) -> None:
+    """Tensors are float32 matrices of one shape on the CPU; None passes."""
+    check_single(**matrices)
+    shape: tuple[int, ...] = ()
+    for name, matrix in matrices.items():
+        if matrix is not None:
+            check_dims(name, matrix, 2)
+            shape = shape or tuple(matrix.shape)
+            check_shapes({name: (matrix, shape)})
 
 
 def check_offsets(offsets: Tensor, T: int) -> None:
@@ -120,4 +131,4 @@ def check_taps(K: int) -> None:
 def check_bounds(bounds: Tensor, offsets: Tensor, *shape: int) -> None:
     """States at chunk boundaries: one of this shape for each chunk of each history."""
     chunks = int((offsets.diff() + CHUNK - 1).div(CHUNK, rounding_mode="floor").sum())
-    check_gradient("bounds", bounds, (chunks, *shape))
+    check_like("bounds", bounds, (chunks, *shape))

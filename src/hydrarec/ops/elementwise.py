@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hydrarec.ops.checks import check_like, check_matrices
 from hydrarec.ops.library import kernels, required_kernels
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang & Sennrich 2019); x (T, d), weight (d,)."""
     if _fits(x):
-        out: Tensor = _rms_norm(x.float(), weight, eps)
+        out: Tensor = _rms_norm(x.float(), weight.float(), eps)
         return out
     return F.rms_norm(x, weight.shape, weight, eps)
 
@@ -67,6 +68,8 @@ def _dense(x: Tensor) -> Tensor:
 
 @torch.library.custom_op("hydrarec::rms_norm", mutates_args=(), device_types="cpu")
 def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    check_matrices(x=x)
+    check_like("weight", weight, x.shape[1:])
     out = torch.empty(x.shape)
     _run("rms_norm_forward", [_dense(x)], [weight.contiguous()], [out], eps)
     return out
@@ -74,6 +77,8 @@ def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 @torch.library.custom_op("hydrarec::rms_norm_backward", mutates_args=(), device_types="cpu")
 def _rms_norm_backward(d: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    check_matrices(x=x, d=d)
+    check_like("weight", weight, x.shape[1:])
     dx, dweight = torch.empty(x.shape), torch.zeros(weight.shape)
     _run("rms_norm_backward", [_dense(x), _dense(d)], [weight.contiguous()], [dx, dweight], eps)
     return dx, dweight
@@ -81,6 +86,7 @@ def _rms_norm_backward(d: Tensor, x: Tensor, weight: Tensor, eps: float) -> tupl
 
 @torch.library.custom_op("hydrarec::silu_mul", mutates_args=(), device_types="cpu")
 def _silu_mul(gate_up: Tensor) -> Tensor:
+    check_matrices(gate_up=gate_up)
     out = torch.empty(gate_up.shape[0], gate_up.shape[1] // 2)
     _run("silu_mul_forward", [_dense(gate_up)], [], [out])
     return out
@@ -88,6 +94,8 @@ def _silu_mul(gate_up: Tensor) -> Tensor:
 
 @torch.library.custom_op("hydrarec::silu_mul_backward", mutates_args=(), device_types="cpu")
 def _silu_mul_backward(d: Tensor, gate_up: Tensor) -> Tensor:
+    check_matrices(gate_up=gate_up)
+    check_like("d", d, (gate_up.shape[0], gate_up.shape[1] // 2))
     gradient = torch.empty(gate_up.shape)
     rows = [_dense(gate_up), _dense(d)]
     sizes = [d.shape[0], d.shape[1], rows[0].stride(0), rows[1].stride(0)]
@@ -97,6 +105,9 @@ def _silu_mul_backward(d: Tensor, gate_up: Tensor) -> Tensor:
 
 @torch.library.custom_op("hydrarec::dropout_add", mutates_args=(), device_types="cpu")
 def _dropout_add(base: Tensor | None, x: Tensor, p: float, seed: int) -> Tensor:
+    check_matrices(x=x, base=base)
+    if not 0 <= p <= 1:
+        raise ValueError(f"p is {p}, expected a probability")
     out, x = torch.empty(x.shape), _dense(x)
     given = None if base is None else _dense(base)
     sizes = [x.shape[0], x.shape[1], x.stride(0), 0 if given is None else given.stride(0)]

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydrarec.ops.checks import check_conv, check_gradient
+from hydrarec.ops.checks import check_conv, check_like
 from hydrarec.ops.library import dense_rows, kernels, required_kernels
 
 
@@ -51,8 +51,8 @@ def kernel_conv_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, weight, bias and the state; the last is empty where that is None."""
     check_conv(x, weight, bias, offsets, state)
-    check_gradient("dy", dy, x.shape)
-    check_gradient("dafter", dafter, (offsets.shape[0] - 1, weight.shape[2] - 1, *x.shape[1:]))
+    check_like("dy", dy, x.shape)
+    check_like("dafter", dafter, (offsets.shape[0] - 1, weight.shape[2] - 1, *x.shape[1:]))
     x, dy, dafter = dense_rows(x), dense_rows(dy), dafter.contiguous()
     (U, G, F, K), tensors = _inputs(x, weight, bias, offsets, state)
     dx, dweight, dbias = x.new_empty(x.shape), x.new_zeros(weight.shape), x.new_zeros(bias.shape)

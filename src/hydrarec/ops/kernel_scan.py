@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydrarec.ops.checks import check_bounds, check_gradient, check_scan_kernel
+from hydrarec.ops.checks import check_bounds, check_like, check_scan_kernel
 from hydrarec.ops.library import chunk_starts, dense_rows, required_kernels
 
 
@@ -54,7 +54,7 @@ def kernel_scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, dt, A, B, C and the initial states."""
     check_scan_kernel(x, dt, A, B, C, offsets, dfinal)
-    check_gradient("dy", dy, x.shape)
+    check_like("dy", dy, x.shape)
     check_bounds(bounds, offsets, *_bounds_shape(A, dfinal, 0)[1:])
     offsets, bounds = offsets.contiguous(), bounds.contiguous()
     x, dt, B, C, dy = map(dense_rows, (x, dt, B, C, dy))

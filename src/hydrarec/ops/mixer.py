@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydrarec.ops.checks import check_bounds, check_gradient
+from hydrarec.ops.checks import check_bounds, check_like
 from hydrarec.ops.checks_mixer import check_mixer
 from hydrarec.ops.library import chunk_starts, kernels, required_kernels
 
@@ -94,9 +94,9 @@ def mixer_backward(
     xz, du = _dense(xz), _dense(du)
     sizes, starts = _sizes(xz, weights[0], weights[2], weights[6], offsets, rope, du)
     T, U, G, c, E, N, m, K = sizes[:8]
-    check_gradient("du", du, (T, G * c))
-    check_gradient("dconv_final", dconv_final, (U, K - 1, G, E + 2 * N))
-    check_gradient("dfinal", dfinal, (U, G, E, N))
+    check_like("du", du, (T, G * c))
+    check_like("dconv_final", dconv_final, (U, K - 1, G, E + 2 * N))
+    check_like("dfinal", dfinal, (U, G, E, N))
     check_bounds(bounds, offsets, G, _state_size(E, N, m))
     dxz = xz.new_empty(xz.shape)
     shared = xz.shape[1] == G * c

@@ -127,7 +127,7 @@ EXPORT(dropout_add)(const int64_t* sizes, const float* const* in, float* const* 
   const float *x = in[0], *base = in[1];
   const double limit = static_cast<double>(p) * 4294967296.0;
   const uint32_t threshold = limit >= 4294967295.0 ? 4294967295u : static_cast<uint32_t>(limit);
-  const float factor = 1 / (1 - p);
+  const float factor = p < 1 ? 1 / (1 - p) : 0;
   over_rows(T, threads, [&](int64_t, int64_t first, int64_t end) {
     for (int64_t t = first; t < end; t++)
       for (int64_t i = 0; i < d; i += W) {
