@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydrarec.bench.ceilings import ceilings
-from hydrarec.bench.curve import cost_by_length
+from hydrarec.bench.curve import CURVE, cost_by_length
 from hydrarec.bench.figures import chosen, measure
 from hydrarec.bench.report import Findings
 from hydrarec.bench.rows import Row
@@ -34,5 +34,5 @@ def run_bench(names: Sequence[str] = (), scale: Scale | None = None, progress: P
             task.advance(1, f"{name} {figures[name]:.4g}")
         if not names:
             rows += cost_by_length(scale)
-            task.advance(1)
+            task.advance(1, CURVE)
     return Findings(figures=figures, machine=facts, rows=rows)
