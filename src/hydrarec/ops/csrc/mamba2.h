@@ -6,7 +6,7 @@
 
 namespace {
 
-constexpr int64_t CHUNK = 64;  // events between two saved states
+constexpr int64_t PIECE = 16;  // events after which the gradient of the decay is computed afresh
 
 struct ScanSizes {
   int64_t E, N, m;
@@ -18,14 +18,16 @@ struct ScanSizes {
 
 // What a chunk needs beside its inputs.
 struct ScanScratch {
-  float *dt, *decay;                                      // [m][CHUNK]
-  float *scale, *scale_dt, *inverse, *inverse_dt, *fold;  // [CHUNK]
-  float *dC, *dB;                                         // [CHUNK][pad(N)], one group's share
+  float *dt, *decay;                // [m][CHUNK]
+  float *visited, *scaled, *plain;  // [CHUNK]: decays in the order of the visit, scales with the step size in them, step
+  float* dC;                        // [CHUNK][pad(N)], one group's share
+  float* dB;
+  float* states;                    // [CHUNK / PIECE + 1][group][pad(N)], transposed
   void cut(Cutter& c, const ScanSizes& z) {
     dt = c.take(z.m * CHUNK), decay = c.take(z.m * CHUNK);
-    scale = c.take(CHUNK), scale_dt = c.take(CHUNK), inverse = c.take(CHUNK), inverse_dt = c.take(CHUNK);
-    fold = c.take(CHUNK);
+    visited = c.take(CHUNK), scaled = c.take(CHUNK), plain = c.take(CHUNK);
     dC = c.take(CHUNK * pad(z.N)), dB = c.take(CHUNK * pad(z.N));
+    states = c.take((CHUNK / PIECE + 1) * z.group() * pad(z.N));
   }
 };
 
@@ -55,16 +57,32 @@ inline void decays(const ScanSizes& z, int64_t events, const float* A, ScanScrat
       store(s.decay + k * CHUNK + t, vexp(load(s.dt + k * CHUNK + t) * splat(A[k])));
 }
 
+// out = values * dt.
+INLINE void with_steps(int64_t events, const float* values, const float* dt, float* out) {
+  for (int64_t i = 0; i < events; i += W) store(out + i, load(values + i) * load(dt + i));
+}
+
+// The plan of a visit from `end` back to `first`: the state decays by the event after; what leaves the last event decays by
+// nothing. `steps` gets the step sizes in the same order.
+INLINE void plan_back(int64_t first, int64_t end, const float* decay, const float* dt, ScanScratch& s, Plan& plan) {
+  s.visited[0] = 1;
+  for (int64_t i = 0; i < end - first; i++) {
+    if (i) s.visited[i] = decay[end - i];
+    s.plain[i] = dt[end - 1 - i];
+  }
+  plan.make(end - first, s.visited);
+}
+
 // y (events, E) from s.dt, s.decay and the state, which moves on.
 inline void mamba2_forward(const ScanSizes& z, int64_t events, Rows x, Rows B, Rows C, ScanScratch& s, float* y,
                            int64_t y_row, float* state) {
+  Plan plan;
   for (int64_t k = 0; k < z.m; k++) {
-    const float last = make_scales(events, s.decay + k * CHUNK, false, Scales{s.scale, s.inverse, s.fold});
-    for (int64_t t = 0; t < events; t += W)
-      store(s.inverse_dt + t, load(s.inverse + t) * load(s.dt + k * CHUNK + t));
-    const Scales scales{s.scale, s.inverse_dt, s.fold};
-    scan<false>(events, false, z.group(), z.N, Rows{x.p + k * z.group(), x.row}, B, C, scales, last, y + k * z.group(), y_row,
-         state + k * z.N * z.lanes(), z.lanes());
+    plan.make(events, s.decay + k * CHUNK);
+    with_steps(events, plan.inverse, s.dt + k * CHUNK, s.scaled);
+    float* of_group = state + k * z.N * z.lanes();
+    scan<false>(events, false, z.group(), z.N, Rows{x.p + k * z.group(), x.row}, B, C, plan, plan.scale, s.scaled,
+                y + k * z.group(), y_row, Passage{of_group, of_group, z.lanes()});
   }
 }
 
@@ -77,64 +95,80 @@ struct ScanGradients {
   float* dA;   // [m], added to
 };
 
-// state: [E][pad(N)] before the chunk, moved on. later, later_turned: gradient of the state after the chunk in both
-// layouts; leave as the gradient of the state before it.
-inline void mamba2_backward(const ScanSizes& z, int64_t events, Rows x, Rows B, Rows C, Rows dy, const float* A,
-                            ScanScratch& s, float* state, float* later, float* later_turned, ScanGradients g) {
+// What event t's gradients of B, C, x and dt still need when the scans are done. G: gradient of its log decay.
+inline void finish_event(const ScanSizes& z, int64_t k, int64_t t, const float* B, const float* C, const float* x,
+                         const float* dy, float dt, float A, const ScanScratch& s, ScanGradients g, float& G) {
   const int64_t P = z.group(), NP = pad(z.N);
-  for (int64_t k = 0; k < z.m; k++) {
-    const float *dt = s.dt + k * CHUNK, *decay = s.decay + k * CHUNK;
-    const Rows xk{x.p + k * P, x.row}, dyk{dy.p + k * P, dy.row};
-    float *dC = z.m == 1 ? g.dC : s.dC, *dB = z.m == 1 ? g.dB : s.dB, *ddt = g.ddt + k * CHUNK;
-    const int64_t row = z.m == 1 ? g.row : NP;
-    float *before = state + k * P * NP, *after = later_turned + k * P * NP;
+  float* dx = g.dx + k * P + t * g.dx_row;
+  vf change{}, input{}, own{};
+  for (int64_t p = 0; p < P; p += W) {
+    const vf d = load(dx + p), xv = load(x + p);
+    input += first_lanes(d * xv, P - p);
+    own += first_lanes(load(dy + p) * xv, P - p);
+    store_some(dx + p, d * splat(dt), P - p);
+  }
+  const vf self = splat(sum(own) * dt);
+  for (int64_t n = 0; n < z.N; n += W) {
+    const vf from_C = load(s.dC + t * NP + n), from_B = load(s.dB + t * NP + n), b = load(B + n), c = load(C + n);
+    change += first_lanes(from_C * c - from_B * b, z.N - n);
+    float *dC = g.dC + t * g.row + n, *dB = g.dB + t * g.row + n;
+    store(dC, (k ? load(dC) : vf{}) + from_C + self * b);
+    store(dB, (k ? load(dB) : vf{}) + from_B + self * c);
+  }
+  G += sum(change);
+  g.ddt[k * CHUNK + t] = sum(input) + G * A;
+  g.dA[k] += G * dt;
+}
 
-    float last = make_scales(events, decay, false, Scales{s.scale, s.inverse, s.fold});
-    for (int64_t t = 0; t < events; t += W) store(s.inverse_dt + t, load(s.inverse + t) * load(dt + t));
-    scan<true>(events, false, z.N, P, B, xk, dyk, Scales{s.scale, s.inverse_dt, s.fold}, last, dC, row, before, NP);
+// state: [E][pad(N)] before the chunk. later, later_turned: gradient of the state after the chunk in both layouts; leave as
+// the gradient of the state before it.
+inline void mamba2_backward(const ScanSizes& z, int64_t events, Rows x, Rows B, Rows C, Rows dy, const float* A,
+                            ScanScratch& s, const float* state, float* later, float* later_turned, ScanGradients g) {
+  const int64_t P = z.group(), NP = pad(z.N), size = P * NP, lanes = z.N * z.lanes();
+  Plan plan;
+  for (int64_t k = 0; k < z.m; k++) {
+    float *dt = s.dt + k * CHUNK, *decay = s.decay + k * CHUNK;
+    const Rows xk{x.p + k * P, x.row}, dyk{dy.p + k * P, dy.row};
+    auto at = [](Rows r, int64_t t) { return Rows{r.p + t * r.row, r.row}; };
+
+    plan_back(0, events, decay, dt, s, plan);
+    scan<false>(events, true, P, z.N, dyk, C, B, plan, plan.scale, plan.inverse, g.dx + k * P, g.dx_row,
+                Passage{later + k * lanes, later + k * lanes, z.lanes()});
+    for (int64_t i = 0; i < lanes; i++) later[k * lanes + i] *= decay[0];
+
+    const float* before = state + k * size;
+    for (int64_t t = 0; t < events; t += PIECE) {
+      const int64_t some = events - t < PIECE ? events - t : PIECE;
+      float visited[PIECE];
+      memcpy(visited, decay + t, some * sizeof(float));
+      plan.make(some, visited);
+      with_steps(some, plan.inverse, dt + t, s.scaled);
+      float* after = s.states + (t / PIECE + 1) * size;
+      scan<true>(some, false, z.N, P, at(B, t), at(xk, t), at(dyk, t), plan, plan.scale, s.scaled, s.dC + t * NP, NP,
+                 Passage{before, after, NP});
+      before = after;
+    }
 
     // Gradient of log decay, G_t = <gradient of h_t, a_t h_{t-1}>, satisfies G_t = G_{t+1} + dC_t . C_t - dB_t . B_t. Both
-    // products contain what event t gives itself, (dy_t . dt x_t) (B_t . C_t); without it nothing large cancels.
-    vf sum_after{};
-    for (int64_t p = 0; p < P; p++)
-      for (int64_t n = 0; n < z.N; n += W)
-        sum_after += first_lanes(load(before + p * NP + n) * load(after + p * NP + n), z.N - n);
-    float G = sum(sum_after);
-
-    last = make_scales(events, decay, true, Scales{s.scale, s.inverse, s.fold});
-    for (int64_t t = 0; t < events; t += W) store(s.scale_dt + t, load(s.scale + t) * load(dt + t));
-    scan<false>(events, true, P, z.N, dyk, C, B, Scales{s.scale, s.inverse, s.fold}, last, g.dx + k * P, g.dx_row,
-         later + k * z.N * z.lanes(), z.lanes());
-    scan<true>(events, true, z.N, P, C, dyk, xk, Scales{s.scale_dt, s.inverse, s.fold}, last, dB, row, after, NP);
-
-    float dA = 0;
-    for (int64_t t = events - 1; t >= 0; t--) {
-      const float *Bt = B.p + t * B.row, *Ct = C.p + t * C.row, *xt = xk.p + t * xk.row, *dyt = dyk.p + t * dyk.row;
-      vf change{}, input{}, own{};
-      float* dx = g.dx + k * P + t * g.dx_row;
-      for (int64_t p = 0; p < P; p += W) {
-        const vf d = load(dx + p);
-        input += first_lanes(d * load(xt + p), P - p);
-        own += first_lanes(load(dyt + p) * load(xt + p), P - p);
-        store_some(dx + p, d * splat(dt[t]), P - p);
-      }
-      const vf self = splat(sum(own) * dt[t]);
-      for (int64_t n = 0; n < z.N; n += W) {
-        float *dCt = dC + t * row + n, *dBt = dB + t * row + n;
-        const vf from_C = load(dCt), from_B = load(dBt), b = load(Bt + n), c = load(Ct + n);
-        change += first_lanes(from_C * c - from_B * b, z.N - n);
-        vf all_C = from_C + self * b, all_B = from_B + self * c;
-        if (z.m > 1 && k) all_C += load(g.dC + t * g.row + n), all_B += load(g.dB + t * g.row + n);
-        store(g.dC + t * g.row + n, all_C), store(g.dB + t * g.row + n, all_B);
-      }
-      G += sum(change);
-      ddt[t] = sum(input) + G * A[k];
-      dA += G * dt[t];
+    // products contain what event t gives itself, (dy_t . dt x_t) (B_t . C_t); without it nothing large cancels. Errors add
+    // up along the sum, so it begins afresh with every piece.
+    float* after = later_turned + k * size;
+    for (int64_t end = events; end > 0; end = (end - 1) / PIECE * PIECE) {
+      const int64_t t = (end - 1) / PIECE * PIECE;
+      const float* reached = s.states + (t / PIECE + 1) * size;
+      vf sum_after{};
+      for (int64_t p = 0; p < P; p++)
+        for (int64_t n = 0; n < z.N; n += W)
+          sum_after += first_lanes(load(reached + p * NP + n) * load(after + p * NP + n), z.N - n);
+      float G = sum(sum_after);
+      plan_back(t, end, decay, dt, s, plan);
+      with_steps(end - t, plan.scale, s.plain, s.scaled);
+      scan<true>(end - t, true, z.N, P, at(C, t), at(dyk, t), at(xk, t), plan, s.scaled, plan.inverse, s.dB + t * NP, NP,
+                 Passage{after, after, NP});
+      for (int64_t i = end - 1; i >= t; i--)
+        finish_event(z, k, i, B.p + i * B.row, C.p + i * C.row, xk.p + i * xk.row, dyk.p + i * dyk.row, dt[i], A[k], s, g, G);
+      for (int64_t i = 0; i < size; i++) after[i] *= decay[t];
     }
-    g.dA[k] += dA;
-    for (int64_t i = 0; i < P * NP; i++) after[i] *= decay[0];
-    float* lanes = later + k * z.N * z.lanes();
-    for (int64_t i = 0; i < z.N * z.lanes(); i++) lanes[i] *= decay[0];
   }
 }
 

@@ -15,98 +15,123 @@
 
 namespace {
 
-// The decays of a chunk, turned into scales: with S_t = s_t R_t the update of R is one fused multiply-add. The scale is
-// folded into R and starts again at 1 when it gets small, so that nothing overflows.
-struct Scales {
-  float *scale, *inverse, *fold;  // (events) each; fold[t] != 1: multiply R by it before event t
+constexpr int64_t CHUNK = 64;  // events between two saved states
+
+// The decays of some events turned into scales: with S = s R the update of R is one fused multiply-add. Events stand in
+// the order of the visit. A run begins where the scale got small: it is folded into R and starts again at 1.
+struct Plan {
+  float scale[CHUNK], inverse[CHUNK];
+  float fold[CHUNK + 2];  // what R is multiplied by before a run
+  int64_t first[CHUNK + 2];
+  int64_t runs;
+  float last;  // scale at the last event
+
+  // decay: `events` values, readable and writable up to a multiple of W.
+  void make(int64_t events, float* decay) {
+    constexpr float SMALL = 0x1p-40f, TINY = 0x1p-60f;
+    for (int64_t i = events; i % W; i++) decay[i] = 1;
+    runs = 0, last = 1;
+    begin(0, 1);
+    for (int64_t i = 0; i < events; i += W) {
+      const vf products = prefix_products(load(decay + i));
+      if (!(products[W - 1] > TINY && products[W - 1] < 1 / TINY)) {  // strong decay: every event is a run
+        for (int64_t j = i; j < events && j < i + W; j++) begin(j, last * decay[j]), scale[j] = inverse[j] = last = 1;
+        begin(i + W, 1);
+        continue;
+      }
+      if (!(last > SMALL && last < 1 / SMALL)) begin(i, last), last = 1;
+      const vf scales = products * splat(last);
+      store(scale + i, scales);
+      store(inverse + i, splat(1.0f) / scales);
+      last = scales[W - 1];
+    }
+    first[runs] = events;
+    if (runs && first[runs - 1] >= events) first[--runs] = events;
+  }
+
+ private:
+  void begin(int64_t at, float factor) {
+    if (runs && first[runs - 1] == at) {
+      fold[runs - 1] *= factor;
+      return;
+    }
+    first[runs] = at, fold[runs] = factor, runs++;
+  }
 };
 
-// Returns the scale at the last event visited.
-inline float make_scales(int64_t events, const float* decay, bool backward, Scales s) {
-  float scale = 1;
-  for (int64_t i = 0; i < events; i++) {
-    const int64_t t = backward ? events - 1 - i : i;
-    // Back in time the state decays by the event after: what leaves the last event decays by nothing here.
-    const float a = backward ? (i == 0 ? 1.0f : decay[t + 1]) : decay[t];
-    scale *= a;
-    s.fold[t] = 1;
-    if (!(scale > 0x1p-20f && scale < 0x1p20f)) {
-      s.fold[t] = scale;
-      scale = 1;
-    }
-    s.scale[t] = scale;
-    s.inverse[t] = 1 / scale;
-  }
-  return scale;
-}
+template <int N>
+struct Size {
+  static constexpr int value = N;
+};
 
 struct Rows {
   const float* p;
   int64_t row;
 };
 
-// One block of P rows of the state and one vector of lanes, over all events. R in registers.
+// The state before the events and after them, rows of lanes; they may be the same.
+struct Passage {
+  const float* before;
+  float* after;
+  int64_t row;
+};
+
+// One block of P rows of the state and one vector of lanes, over all events. R in registers. scale, inverse: of the plan,
+// or with a factor of every event's own in them.
 template <int P, bool ADD, bool BEFORE>
-INLINE void scan_block(int64_t events, bool backward, Rows v, Rows b, Rows c, Scales s, float last_scale, float* out,
-                       int64_t out_row, float* state, int64_t state_row) {
+INLINE void scan_block(int64_t events, bool backward, Rows v, Rows b, Rows c, const Plan& plan, const float* scale,
+                       const float* inverse, float* out, int64_t out_row, Passage s) {
   vf R[P];
-  for (int p = 0; p < P; p++) R[p] = load(state + p * state_row);
-  const int64_t step = backward ? -1 : 1;
-  int64_t t = backward ? events - 1 : 0;
-  for (int64_t i = 0; i < events; i++, t += step) {
-    if (__builtin_expect(s.fold[t] != 1, 0)) {
-      const vf f = splat(s.fold[t]);
+  for (int p = 0; p < P; p++) R[p] = load(s.before + p * s.row);
+  const int64_t start = backward ? events - 1 : 0, step = backward ? -1 : 1;
+  const float *vt = v.p + start * v.row, *bt = b.p + start * b.row, *ct = c.p + start * c.row;
+  float* to = out + start * out_row;
+  const int64_t v_step = step * v.row, b_step = step * b.row, c_step = step * c.row, to_step = step * out_row;
+  for (int64_t run = 0; run < plan.runs; run++) {
+    if (plan.fold[run] != 1) {
+      const vf f = splat(plan.fold[run]);
       for (int p = 0; p < P; p++) R[p] *= f;
     }
-    const vf in = load(v.p + t * v.row) * splat(s.inverse[t]);
-    const float *bt = b.p + t * b.row, *ct = c.p + t * c.row;
-    constexpr int CHAINS = P < 4 ? P : 4;
-    vf y[CHAINS] = {};
-    for (int p = 0; p < P; p++) {
-      if (BEFORE) y[p % CHAINS] += splat(ct[p]) * R[p];
-      R[p] += splat(bt[p]) * in;
-      if (!BEFORE) y[p % CHAINS] += splat(ct[p]) * R[p];
+    for (int64_t i = plan.first[run]; i < plan.first[run + 1]; i++) {
+      const vf in = load(vt) * splat(inverse[i]);
+      vf even{}, odd{};  // two sums: one would be a chain longer than the rest of the work
+      for (int p = 0; p < P; p++) {
+        vf& sum = p % 2 ? odd : even;
+        if (BEFORE) sum += splat(ct[p]) * R[p];
+        R[p] += splat(bt[p]) * in;
+        if (!BEFORE) sum += splat(ct[p]) * R[p];
+      }
+      vf total = (even + odd) * splat(scale[i]);
+      if (ADD) total += load(to);
+      store(to, total);
+      vt += v_step, bt += b_step, ct += c_step, to += to_step;
     }
-    vf total = y[0];
-    for (int j = 1; j < CHAINS; j++) total += y[j];
-    total *= splat(s.scale[t]);
-    if (ADD) total += load(out + t * out_row);
-    store(out + t * out_row, total);
   }
-  const vf f = splat(last_scale);
-  for (int p = 0; p < P; p++) store(state + p * state_row, R[p] * f);
+  const vf f = splat(plan.last);
+  for (int p = 0; p < P; p++) store(s.after + p * s.row, R[p] * f);
 }
 
+// All lanes and rows. `v`, `out` and state rows are readable and writable up to a multiple of W lanes. Going back in time,
+// the state enters as the gradient of the state after the last event, its decay already applied, and leaves as the gradient
+// of the state after the first event, which the caller decays.
 template <bool BEFORE>
-INLINE void scan_rows(int64_t events, bool backward, int64_t P, Rows v, Rows b, Rows c, Scales s, float last_scale,
-                      float* out, int64_t out_row, float* state, int64_t state_row) {
+inline void scan(int64_t events, bool backward, int64_t lanes, int64_t P, Rows v, Rows b, Rows c, const Plan& plan,
+                 const float* scale, const float* inverse, float* out, int64_t out_row, Passage s) {
   constexpr int BLOCK = MANY_REGISTERS ? 16 : 8;
-  int64_t p = 0;
-  bool first = true;
-#define BLOCKS_OF(SIZE)                                                                                           \
-  for (; p + SIZE <= P; p += SIZE) {                                                                              \
-    const Rows bp{b.p + p, b.row}, cp{c.p + p, c.row};                                                            \
-    float* sp = state + p * state_row;                                                                            \
-    if (first)                                                                                                    \
-      scan_block<SIZE, false, BEFORE>(events, backward, v, bp, cp, s, last_scale, out, out_row, sp, state_row);   \
-    else                                                                                                          \
-      scan_block<SIZE, true, BEFORE>(events, backward, v, bp, cp, s, last_scale, out, out_row, sp, state_row);    \
-    first = false;                                                                                                \
+  for (int64_t l = 0; l < lanes; l += W) {
+    int64_t p = 0;
+    auto block = [&](auto size) {
+      constexpr int SIZE = decltype(size)::value;
+      const Rows vl{v.p + l, v.row}, bp{b.p + p, b.row}, cp{c.p + p, c.row};
+      const Passage sp{s.before + p * s.row + l, s.after + p * s.row + l, s.row};
+      if (p) scan_block<SIZE, true, BEFORE>(events, backward, vl, bp, cp, plan, scale, inverse, out + l, out_row, sp);
+      else scan_block<SIZE, false, BEFORE>(events, backward, vl, bp, cp, plan, scale, inverse, out + l, out_row, sp);
+      p += SIZE;
+    };
+    while (p + BLOCK <= P) block(Size<BLOCK>{});
+    while (p + 4 <= P) block(Size<4>{});
+    while (p < P) block(Size<1>{});
   }
-  BLOCKS_OF(BLOCK)
-  BLOCKS_OF(4)
-  BLOCKS_OF(1)
-#undef BLOCKS_OF
-}
-
-// All lanes and rows. `v`, `out` and `state` rows are readable and writable up to a multiple of W lanes.
-// `last` is the scale at the last event visited. Going back in time, `state` enters as the gradient of the state after
-// the last event, its decay already applied, and leaves as the gradient of the state after the first event, which the caller decays.
-template <bool BEFORE>
-inline void scan(int64_t events, bool backward, int64_t lanes, int64_t P, Rows v, Rows b, Rows c, Scales s, float last,
-                 float* out, int64_t out_row, float* state, int64_t state_row) {
-  for (int64_t l = 0; l < lanes; l += W)
-    scan_rows<BEFORE>(events, backward, P, Rows{v.p + l, v.row}, b, c, s, last, out + l, out_row, state + l, state_row);
 }
 
 }  // namespace

@@ -27,6 +27,9 @@ struct Scan2 {
       for (int64_t k = 0; k < m.z.m; k++) s.dt[k * CHUNK + t] = m.dt.at(first + t, g)[k];
     decays(m.z, events, m.A + g * m.z.m, s);
   }
+  void fetch(int64_t g, int64_t first, int64_t end) const {
+    fetch_rows(m.x, m.z.E, g, first, end), fetch_rows(m.B, m.z.N, g, first, end), fetch_rows(m.C, m.z.N, g, first, end);
+  }
   void forward(int64_t g, int64_t u) {
     const ScanSizes& z = m.z;
     const int64_t size = z.forward_state(), row = m.G * z.E;
@@ -35,6 +38,7 @@ struct Scan2 {
     for (int64_t first = m.offsets[u], k = m.chunk_first[u]; first < m.offsets[u + 1]; first += CHUNK, k++) {
       const int64_t left = m.offsets[u + 1] - first, events = left < CHUNK ? left : CHUNK;
       if (m.bounds) memcpy(m.bounds + (k * m.G + g) * size, state, size * sizeof(float));
+      fetch(g, first + CHUNK, m.offsets[u + 1]);
       read_steps(g, first, events);
       const bool direct = z.E % 16 == 0 && z.group() % W == 0;
       float* out = m.y + first * row + g * z.E;
@@ -53,6 +57,7 @@ struct Scan2 {
     for (int64_t k = (m.offsets[u + 1] - begin + CHUNK - 1) / CHUNK - 1; k >= 0; k--) {
       const int64_t first = begin + k * CHUNK, left = m.offsets[u + 1] - first, events = left < CHUNK ? left : CHUNK;
       forward_to_turned(z, m.bounds + ((m.chunk_first[u] + k) * m.G + g) * size, turned);
+      if (k) fetch(g, first - CHUNK, first), fetch_rows(m.dy, z.E, g, first - CHUNK, first);
       read_steps(g, first, events);
       mamba2_backward(z, events, x.of(m.x, z.E, z.group(), first, g, events), B.of(m.B, z.N, z.N, first, g, events),
                       C.of(m.C, z.N, z.N, first, g, events), dy.of(m.dy, z.E, z.group(), first, g, events),

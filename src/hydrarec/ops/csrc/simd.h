@@ -104,6 +104,23 @@ INLINE vf sums(vf* v) {
   if constexpr (N > 2) return sums<N / 2>(v);
   return v[0];
 }
+// Product of the lanes up to and including each.
+INLINE vf prefix_products(vf v) {
+  const vf one = splat(1.0f);
+#if defined(__AVX512F__)
+  v *= __builtin_shufflevector(one, v, 0, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30);
+  v *= __builtin_shufflevector(one, v, 0, 1, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29);
+  v *= __builtin_shufflevector(one, v, 0, 1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27);
+  return v * __builtin_shufflevector(one, v, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+#elif defined(__AVX2__)
+  v *= __builtin_shufflevector(one, v, 0, 8, 9, 10, 11, 12, 13, 14);
+  v *= __builtin_shufflevector(one, v, 0, 1, 8, 9, 10, 11, 12, 13);
+  return v * __builtin_shufflevector(one, v, 0, 1, 2, 3, 8, 9, 10, 11);
+#else
+  v *= __builtin_shufflevector(one, v, 0, 4, 5, 6);
+  return v * __builtin_shufflevector(one, v, 0, 1, 4, 5);
+#endif
+}
 // Not a number in `a` stays.
 INLINE vf vmax(vf a, vf b) { return a < b ? b : a; }
 INLINE vf vmin(vf a, vf b) { return a > b ? b : a; }
@@ -122,7 +139,7 @@ INLINE vf vexp(vf x) {
   p = p * r + splat(0.5f);
   p = p * r + splat(1.0f);
   p = p * r + splat(1.0f);
-  return (vf)((vi)p + ((vi)shifted << 23));
+  return (vf)((vu)p + ((vu)shifted << 23));
 }
 // 1 / x for x >= 1. A division takes as long as eight products: where there is an estimate, Newton's method from there.
 INLINE vf reciprocal(vf x) {
