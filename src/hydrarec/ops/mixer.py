@@ -91,10 +91,10 @@ def mixer_backward(
 ) -> list[Tensor]:
     """Gradients of ``mixer``: of xz, conv_state, state (empty where that is None), then of the eight weights."""
     check_mixer(xz, weights, offsets, positions, table, conv_state, state, rope)
+    check_like("du", du, (xz.shape[0], weights[0].shape[0] * weights[0].shape[1]))
     xz, du = _dense(xz), _dense(du)
     sizes, starts = _sizes(xz, weights[0], weights[2], weights[6], offsets, rope, du)
-    T, U, G, c, E, N, m, K = sizes[:8]
-    check_like("du", du, (T, G * c))
+    _, U, G, c, E, N, m, K = sizes[:8]
     check_like("dconv_final", dconv_final, (U, K - 1, G, E + 2 * N))
     check_like("dfinal", dfinal, (U, G, E, N))
     check_bounds(bounds, offsets, G, _state_size(E, N, m))
