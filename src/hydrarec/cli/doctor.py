@@ -31,10 +31,11 @@ def doctor(*, json: Json = False) -> None:
     if json:
         print_json(facts)
     else:
+        memory = f"{int(about['memory_bytes']) / 2**30:.1f} GiB"
         print_facts(
             {
                 **facts,
-                "machine": f"{about['processor']}, {about['cores']} cores, {int(about['memory_bytes']) / 2**30:.1f} GiB",
+                "machine": f"{about['processor']}, {about['cores']} cores, {memory}",
                 "threads": about["threads"],
                 "kernels": {name: value for name, value in facts["kernels"].items() if value is not None},
             }
