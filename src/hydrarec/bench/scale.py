@@ -45,4 +45,4 @@ class Scale:
     gemm: int = 1024
     rounds: int = 7
     seconds: float = 12
-    limit: float = 36
+    limit: float = 32
