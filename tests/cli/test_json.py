@@ -9,6 +9,7 @@ from hydrarec import prepare
 from hydrarec.data.people import SimulationConfig
 from hydrarec.data.shop import ShopConfig
 from hydrarec.data.simulate import simulate
+from hydrarec.ops.library import kernels_or_reason
 
 METRICS = {"HR@10", "NDCG@10", "MRR", "coverage@10", "popularity@10"}
 
@@ -113,6 +114,22 @@ def test_doctor(ask):
     assert found["hydrarec"] == hydrarec.__version__
     assert set(found["libraries"]) >= {"torch", "duckdb", "pyarrow"}
     assert found["scan"]["in use"] in found["scan"]["back ends"]
+    kernels = found["kernels"]
+    assert kernels["used"] == (found["scan"]["in use"] == "kernel")
+    assert (kernels["why not"] is None) == (kernels["remedy"] is None) == kernels["used"]
+    assert "times as long" in kernels["without them"]
+    assert set(found["gpu"]) == {"name", "triton"}
+
+
+@pytest.mark.parametrize("kernel", ["0", "1"])
+def test_doctor_in_words(call, monkeypatch, kernel):
+    monkeypatch.setenv("HYDRAREC_KERNEL", kernel)
+    kernels_or_reason.cache_clear()
+    try:
+        done = call("doctor")
+        assert ("why not HYDRAREC_KERNEL=0 hides them" in " ".join(done.out.split())) == (kernel == "0")
+    finally:
+        kernels_or_reason.cache_clear()
 
 
 def test_demo(ask, call, refused, tmp_path, monkeypatch):
