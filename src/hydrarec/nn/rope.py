@@ -3,7 +3,10 @@
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from hydrarec.ops import gpu
 
 BASE = 10_000.0
 
@@ -24,17 +27,26 @@ def rotate(z: Tensor, positions: Tensor, base: float = BASE) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=2)
 
 
+def interact(y: Tensor, z: Tensor, positions: Tensor, scale: float) -> Tensor:
+    """y * RoPE(SiLU(z)) * scale, all (T, G, c): where the history path meets the item path."""
+    if gpu.usable(z):
+        from hydrarec.ops.gpu.interact import interact as fused
+
+        return fused(y, z, positions, scale)
+    return y * rotate(F.silu(z), positions) * scale
+
+
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # whoever asks first, training may ask next
-def rotation_table(period: int, c: int) -> Tensor:
-    """(period, 2c) float32: a position's rotation of c channels as kernels read it.
+def rotation_table(period: int, c: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(period, 2c): a position's rotation of c channels as kernels read it.
 
     Row p holds c factors of a channel itself, then c factors of its partner, c/2 further on or back.
     """
     frequencies = BASE ** (-torch.arange(c // 2, dtype=torch.float64) / (c // 2))
     angles = torch.arange(period, dtype=torch.float64).unsqueeze(1) * frequencies  # (period, c/2)
     cos, sin = angles.cos(), angles.sin()
-    return torch.cat([cos, cos, -sin, sin], dim=1).float()
+    return torch.cat([cos, cos, -sin, sin], dim=1).to(dtype)
 
 
 def positions_of(offsets: Tensor, start: Tensor, period: int) -> Tensor:

@@ -1,13 +1,15 @@
 """The encoder one event at a time: packed weights for the kernel, or the layers themselves."""
 
+from collections.abc import Iterable
 from dataclasses import astuple
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from hydrarec.data.batch import Batch
 from hydrarec.nn.config import EncoderConfig
+from hydrarec.nn.layer import HydraLayer
 from hydrarec.nn.mamba import Mamba2Heads
 from hydrarec.nn.rope import rotation_table
 from hydrarec.nn.state import EncoderState
@@ -24,7 +26,7 @@ class Stepper:
     def __init__(self, encoder: "HydraEncoder") -> None:
         self.encoder, self.parameters = encoder, list(encoder.parameters())
         self.sizes = list(map(int, astuple(_sizes(encoder.config))))
-        self.scale = encoder.layers[0].heads.scale
+        self.scale = cast(HydraLayer, encoder.layers[0]).heads.scale
         self.table = rotation_table(encoder.config.period, encoder.config.latent)
         self._packed = torch.empty(0)
         self._versions: list[int] = []
@@ -77,14 +79,14 @@ def _sizes(config: EncoderConfig) -> StepSizes:
 def _weights(encoder: "HydraEncoder") -> list[Tensor | None]:
     """In the order of ``hydrarec.ops.step.pack``."""
     weights: list[Tensor | None] = [encoder.norm.weight]
-    for layer in encoder.layers:
-        heads = layer.heads
-        assert isinstance(heads, Mamba2Heads)
+    for module in encoder.layers:
+        layer = cast(HydraLayer, module)
+        heads = cast(Mamba2Heads, layer.heads)
         weights += [layer.norm.weight, layer.w_xz.weight, heads.in_proj, heads.out_proj]
         weights += [heads.conv_weight, heads.conv_bias, heads.skip, heads.norm, -heads.A_log.exp(), heads.dt_bias]
-        ffn = layer.ffn
         weights += [layer.w_o.weight]
+        ffn = layer.ffn
         weights += [None] * 3 if ffn is None else [layer.ffn_norm.weight, ffn.gate_up.weight, ffn.down.weight]
     if isinstance(encoder.output, nn.Sequential):
-        weights += [encoder.output[0].weight, encoder.output[1].weight]
+        weights += [module.weight for module in cast(Iterable[nn.Linear], encoder.output)]
     return weights

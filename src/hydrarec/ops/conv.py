@@ -7,13 +7,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
+from hydrarec.ops import gpu
 from hydrarec.ops.kernel_conv import conv_fits, conv_silu_kernel
 
 
 def causal_conv_silu(
     x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """SiLU of ``causal_conv``, and the new state: compiled where the kernel takes x, else in PyTorch.
+    """SiLU of ``causal_conv``, and the new state: compiled where a kernel takes x, else in PyTorch.
 
     Args, returns: as ``causal_conv``. Half precision is computed in float32 by the kernel.
 
@@ -22,6 +23,10 @@ def causal_conv_silu(
     """
     if conv_fits(x, weight):
         return conv_silu_kernel(x, weight, bias, offsets, state)
+    if gpu.usable(x) and weight.shape[2] <= 4:
+        from hydrarec.ops.gpu.conv import causal_conv_silu as fused
+
+        return fused(x, weight, bias, offsets, state)
     y, after = causal_conv(x, weight, bias, offsets, state)
     return silu(y), after
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hydrarec.ops.checks import check_like, check_matrices
+from hydrarec.ops import gpu
 from hydrarec.ops.library import kernels, required_kernels
 
 
@@ -18,7 +19,20 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     if _fits(x):
         out: Tensor = _rms_norm(x.float(), weight.float(), eps)
         return out
+    if gpu.usable(x):
+        from hydrarec.ops.gpu.norm import rms_norm as fused
+
+        return fused(x, weight, eps)
     return F.rms_norm(x, weight.shape, weight, eps)
+
+
+def gated_rms_norm(y: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm(y * SiLU(gate)) of every head: y, gate (T, G, E), weight (G, E) (Dao & Gu 2024)."""
+    if gpu.usable(y):
+        from hydrarec.ops.gpu.norm import gated_rms_norm as fused
+
+        return fused(y, gate, weight, eps)
+    return F.rms_norm(y * F.silu(gate), weight.shape[1:], eps=eps) * weight
 
 
 def silu_mul(gate_up: Tensor) -> Tensor:
@@ -26,6 +40,10 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     if _fits(gate_up):
         out: Tensor = _silu_mul(gate_up.float())
         return out
+    if gpu.usable(gate_up):
+        from hydrarec.ops.gpu.swiglu import swiglu
+
+        return swiglu(gate_up)
     gate, up = gate_up.chunk(2, dim=-1)
     return F.silu(gate) * up
 

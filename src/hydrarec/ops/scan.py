@@ -14,15 +14,26 @@ from hydrarec.ops.status import warn_of_absence
 
 ScanBackend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
+
+def _on_gpu(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    from hydrarec.ops.gpu.scan import scan_gpu  # not before a tensor lies there
+
+    return scan_gpu(x, dt, A, B, C, offsets, state)
+
+
 # Fastest first.
-backends: dict[str, ScanBackend] = {"chunked": scan_chunked, "reference": scan_reference}
+backends: dict[str, ScanBackend] = {"gpu": _on_gpu, "chunked": scan_chunked, "reference": scan_reference}
 if kernels() is not None:
     backends = {"kernel": scan_kernel, **backends}
 
 
 def usable(name: str, x: Tensor) -> bool:
-    """Whether a back end takes x: the kernel computes in float32 on the CPU."""
-    return name != "kernel" or (x.device.type == "cpu" and x.dtype == torch.float32)
+    """Whether a back end is the one to take x: the kernel computes in float32 on the CPU."""
+    if name == "kernel":
+        return x.device.type == "cpu" and x.dtype == torch.float32
+    return name != "gpu" or x.is_cuda
 
 
 def selective_scan(

@@ -43,10 +43,11 @@ def heads2(heads, x, offsets, state):
 
 def fused(layer, h, positions, offsets, state):
     normed = rms_norm(h, layer.norm.weight, 1e-6)
-    x = F.silu(layer.w_x(normed)).unflatten(1, (layer.n_heads, -1))
+    G, c = layer.heads.in_proj.shape[:2]
+    x, z = layer.w_xz(normed).unflatten(1, (2, G, c)).unbind(1)
+    x = F.silu(x)
     y, state = (heads1 if hasattr(layer.heads, "x_proj") else heads2)(layer.heads, x, offsets, state)
-    z = layer.w_z(normed).unflatten(1, (layer.n_heads, -1))
-    h = h + layer.w_o(interact(y, z, positions, layer.scale).flatten(1))
+    h = h + layer.w_o(interact(y, z, positions, layer.heads.scale).flatten(1))
     normed = rms_norm(h, layer.ffn_norm.weight, 1e-6)
     return h + layer.ffn.down(swiglu(layer.ffn.gate_up(normed))), state
 

@@ -31,6 +31,12 @@ constexpr bool MANY_REGISTERS = true;
 constexpr bool MANY_REGISTERS = false;
 #endif
 
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, vi{__VA_ARGS__})
+#endif
+
 namespace {
 
 typedef float vf __attribute__((vector_size(W * 4)));
@@ -88,13 +94,13 @@ INLINE float sum(vf v) {
 // Sums of neighbouring lanes: those of a, then those of b.
 INLINE vf pair_sums(vf a, vf b) {
 #if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
-         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+         SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 #elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
-         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+  return SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+         SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
 #else
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+  return SHUFFLE(a, b, 0, 2, 4, 6) + SHUFFLE(a, b, 1, 3, 5, 7);
 #endif
 }
 // The sums over the lanes of N = W vectors, as one vector; v is overwritten.
@@ -108,17 +114,17 @@ INLINE vf sums(vf* v) {
 INLINE vf prefix_products(vf v) {
   const vf one = splat(1.0f);
 #if defined(__AVX512F__)
-  v *= __builtin_shufflevector(one, v, 0, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30);
-  v *= __builtin_shufflevector(one, v, 0, 1, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29);
-  v *= __builtin_shufflevector(one, v, 0, 1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27);
-  return v * __builtin_shufflevector(one, v, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+  v *= SHUFFLE(one, v, 0, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30);
+  v *= SHUFFLE(one, v, 0, 1, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29);
+  v *= SHUFFLE(one, v, 0, 1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27);
+  return v * SHUFFLE(one, v, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
 #elif defined(__AVX2__)
-  v *= __builtin_shufflevector(one, v, 0, 8, 9, 10, 11, 12, 13, 14);
-  v *= __builtin_shufflevector(one, v, 0, 1, 8, 9, 10, 11, 12, 13);
-  return v * __builtin_shufflevector(one, v, 0, 1, 2, 3, 8, 9, 10, 11);
+  v *= SHUFFLE(one, v, 0, 8, 9, 10, 11, 12, 13, 14);
+  v *= SHUFFLE(one, v, 0, 1, 8, 9, 10, 11, 12, 13);
+  return v * SHUFFLE(one, v, 0, 1, 2, 3, 8, 9, 10, 11);
 #else
-  v *= __builtin_shufflevector(one, v, 0, 4, 5, 6);
-  return v * __builtin_shufflevector(one, v, 0, 1, 4, 5);
+  v *= SHUFFLE(one, v, 0, 4, 5, 6);
+  return v * SHUFFLE(one, v, 0, 1, 4, 5);
 #endif
 }
 // Not a number in `a` stays.
