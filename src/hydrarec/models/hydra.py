@@ -44,5 +44,8 @@ class Hydra(RecurrentModel):
         hidden, state = self.encoder(self.items.encode(batch.items), batch, state)
         return hidden, state
 
+    def step_(self, items: Tensor, state: EncoderState) -> Tensor:
+        return self.encoder.step_(self.items.encode(items), state)
+
     def initial_state(self, n_users: int) -> EncoderState:
         return self.encoder.initial_state(n_users)

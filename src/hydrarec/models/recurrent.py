@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
@@ -27,11 +28,22 @@ class RecurrentModel(NeuralModel):
             hidden states (T, d), and the state after each history's last event.
         """
 
+    @abstractmethod
+    def step_(self, items: Tensor, state: EncoderState) -> Tensor:
+        """One event of each of U users, items (U,), without gradient: the state is updated where it lies.
+
+        Returns:
+            (U, d) the new hidden states.
+        """
+
     def encode(self, batch: Batch) -> Tensor:
         return self.resume(batch, None)[0]
 
     def read(self, batch: Batch, state: EncoderState | None = None) -> tuple[Tensor, EncoderState]:
         """As ``resume``, for requests: besides the result, memory for a piece of each history and not for all of it."""
+        if state is not None and not torch.is_grad_enabled() and bool((batch.lengths == 1).all()):
+            state = state.clone()
+            return self.step_(batch.items, state), state
         return self._resume_in(self.read_events, batch, state, recompute=False)
 
     def resume_recomputing(self, batch: Batch, state: EncoderState | None, size: int) -> tuple[Tensor, EncoderState]:

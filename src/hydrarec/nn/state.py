@@ -44,6 +44,12 @@ class EncoderState:
         """The same values, through which no gradient flows."""
         return EncoderState(**{name: value.detach() for name, value in self.tensors().items()})
 
+    def clone(self) -> "EncoderState":
+        """A copy that may be updated in place, its tensors dense."""
+        return EncoderState(
+            **{name: value.clone(memory_format=torch.contiguous_format) for name, value in self.tensors().items()}
+        )
+
     def to_bytes(self) -> bytes:
         """The state as safetensors bytes with a version tag."""
         tensors = {name: value.contiguous() for name, value in self.tensors().items()}

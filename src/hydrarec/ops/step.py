@@ -1,6 +1,7 @@
 """One event for each of many users through a whole encoder, in one call: what a server does at every click."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from hydrarec.ops.library import required_kernels
 
 HEADS_MOST = 64  # as in csrc/step.cpp
+_NAMES = ("packed", "x", "table", "position", "conv", "ssm", "hidden")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +65,57 @@ def step_(
     run_step((packed, x, table, position, conv, ssm, hidden), sizes, scale)
 
 
+@step_.register_fake
+def _(
+    packed: Tensor,
+    x: Tensor,
+    table: Tensor,
+    position: Tensor,
+    conv: Tensor,
+    ssm: Tensor,
+    hidden: Tensor,
+    sizes: list[int],
+    scale: float,
+) -> None:
+    """Nothing is returned."""
+
+
 def run_step(tensors: tuple[Tensor, ...], sizes: list[int], scale: float) -> None:
     """``step_`` without the operator around it, which would take longer than the step of a single user."""
-    if not all(t.is_contiguous() for t in tensors):
-        raise ValueError("step_ updates states where they lie: every tensor must be dense")
+    _check(tensors, sizes)
     required_kernels().call("step_run", [tensors[1].shape[0], *sizes], tensors, scale, torch.get_num_threads())
+
+
+def _check(tensors: tuple[Tensor, ...], sizes: list[int]) -> None:
+    """Raise a ``ValueError`` for what would be read or written out of bounds: states are updated where they lie."""
+    if len(sizes) != 13 or min(sizes[:8]) < 1 or min(sizes) < 0:
+        raise ValueError(f"sizes {sizes} are not those of an encoder")
+    d, layers, G, c, E, N, m, K, rope, _, _, _, period = sizes
+    if not 1 <= K <= 4 or not 0 <= rope <= 2 or G > HEADS_MOST or E % m or period < 1:
+        raise ValueError(f"the kernel does not take an encoder of sizes {sizes}")
+    U = tensors[1].shape[0]
+    needed = (
+        _packed_size(tuple(sizes)),
+        U * d,
+        period * 2 * c if rope else 0,
+        U,
+        U * layers * (K - 1) * G * (E + 2 * N),
+        U * layers * G * E * N,
+        U * d,
+    )
+    for place, (name, tensor, numbers) in enumerate(zip(_NAMES, tensors, needed, strict=True)):
+        dtype = torch.int64 if place == 3 else torch.float32
+        if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
+            raise ValueError(f"{name} must be dense {dtype} on the CPU")
+        if tensor.numel() != numbers and (place != 2 or rope):
+            raise ValueError(f"{name} holds {tensor.numel()} numbers, {numbers} are needed for {U} users")
+
+
+@lru_cache(maxsize=64)
+def _packed_size(sizes: tuple[int, ...]) -> int:
+    needed = torch.zeros(1, dtype=torch.int64)
+    required_kernels().call("step_size", [1, *sizes], [needed])
+    return int(needed)
 
 
 def pack(sizes: list[int], weights: list[Tensor | None]) -> Tensor:
@@ -76,9 +124,7 @@ def pack(sizes: list[int], weights: list[Tensor | None]) -> Tensor:
     Of a layer: norm, w_xz, in_proj, out_proj, conv_weight, conv_bias, skip, gated norm, A, dt_bias, w_o, ffn_norm,
     gate_up, down (None without a feed-forward part). At the end None without an output projection.
     """
-    needed = torch.zeros(1, dtype=torch.int64)
-    required_kernels().call("step_size", [1, *sizes], [needed])
-    packed = torch.zeros(int(needed))
+    packed = torch.zeros(_packed_size(tuple(sizes)))
     dense = [None if w is None else w.detach().float().contiguous() for w in weights]
     required_kernels().call("step_pack", [1, *sizes], dense, [packed])
     return packed

@@ -197,7 +197,8 @@ struct Step {
   void block(int64_t first, int64_t users, float scale, StepScratch& s) const {
     int64_t places[USERS];
     for (int64_t i = 0; i < users; i++) {
-      places[i] = position[first + i] % z.period;
+      const int64_t place = position[first + i] % z.period;
+      places[i] = place < 0 ? place + z.period : place;
       for (int64_t j = 0; j < z.d; j += W) store(s.h + i * s.d_row + j, load_some(x + (first + i) * z.d + j, z.d - j));
     }
     norm(users, s.h, s.d_row, s.h);
