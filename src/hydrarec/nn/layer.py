@@ -9,7 +9,7 @@ from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.mamba import HeadState, Mamba1Heads, Mamba2Heads
 from hydrarec.nn.norm import RMSNorm
 from hydrarec.nn.swiglu import SwiGLU
-from hydrarec.ops import dropout, dropout_add
+from hydrarec.ops import draw_seed, dropout, dropout_add, feed_forward, feed_forward_fits
 
 
 class Residual(nn.Module):
@@ -56,7 +56,15 @@ class HydraLayer(nn.Module):
         normed = self.norm(h)
         u, state = self.heads.mix(self.w_xz(normed), positions, offsets, state)
         h = self.residual(h, normed, self.w_o(u))
-        if self.ffn is not None:
-            normed = self.ffn_norm(h)
-            h = self.ffn_residual(h, normed, self.ffn(normed))
-        return h, state
+        return self._feed_forward(h), state
+
+    def _feed_forward(self, h: Tensor) -> Tensor:
+        """h + Dropout(SwiGLU(RMSNorm(h))), in one kernel where that fits."""
+        if self.ffn is None:
+            return h
+        if self.ffn_residual.gate is None and feed_forward_fits(h):
+            p = self.ffn_residual.p if self.training else 0.0
+            weights = (self.ffn_norm.weight, self.ffn.gate_up.weight, self.ffn.down.weight)
+            return feed_forward(h, *weights, self.ffn_norm.eps, p, draw_seed() if p else 0)
+        normed = self.ffn_norm(h)
+        return self.ffn_residual(h, normed, self.ffn(normed))

@@ -10,7 +10,7 @@ class RMSNorm(nn.RMSNorm):
 
     def __init__(self, width: int, eps: float = 1e-6) -> None:
         super().__init__(width, eps=eps)
+        self.eps: float = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        assert self.eps is not None
         return rms_norm(x, self.weight, self.eps)

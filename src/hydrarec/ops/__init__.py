@@ -1,7 +1,8 @@
 """Pure tensor functions over packed histories: no files, no trainers, no processes."""
 
 from hydrarec.ops.conv import causal_conv, causal_conv_silu
-from hydrarec.ops.elementwise import dropout, dropout_add, rms_norm, silu_mul
+from hydrarec.ops.elementwise import draw_seed, dropout, dropout_add, gated_rms_norm, rms_norm, silu_mul
+from hydrarec.ops.feed_forward import feed_forward, feed_forward_fits
 from hydrarec.ops.library import kernels
 from hydrarec.ops.mixer import ROPE, mixer, mixer_fits
 from hydrarec.ops.scan import backends, selective_scan
@@ -11,8 +12,12 @@ __all__ = [
     "backends",
     "causal_conv",
     "causal_conv_silu",
+    "draw_seed",
     "dropout",
     "dropout_add",
+    "feed_forward",
+    "feed_forward_fits",
+    "gated_rms_norm",
     "kernels",
     "mixer",
     "mixer_fits",

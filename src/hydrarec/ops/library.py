@@ -110,8 +110,8 @@ def chunk_starts(offsets: Tensor) -> Tensor:
 
 
 def dense_rows(t: Tensor) -> Tensor:
-    """t (T, G, n) itself where a head's n values lie side by side, else a copy."""
-    return t if t.shape[2] == 1 or t.stride(2) == 1 else t.contiguous()
+    """t (..., n) itself where the n values of a row, or of a head, lie side by side, else a copy."""
+    return t if t.shape[-1] == 1 or t.stride(-1) == 1 else t.contiguous()
 
 
 def _pool_of_torch() -> ctypes.c_void_p | None:

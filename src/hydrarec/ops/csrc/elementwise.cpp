@@ -3,8 +3,9 @@
 #include <atomic>
 
 #include "arena.h"
+#include "dropout.h"
+#include "norm.h"
 #include "parallel.h"
-#include "simd.h"
 
 namespace {
 
@@ -13,34 +14,6 @@ template <class Run>
 void over_rows(int64_t rows, int64_t threads, Run&& run) {
   const int64_t parts = threads < 1 || rows < 64 * threads ? 1 : threads;
   parallel(parts, [&](int64_t part) { run(part, rows * part / parts, rows * (part + 1) / parts); });
-}
-
-INLINE float inverse_rms(const float* x, int64_t d, float eps) {
-  vf squares{};
-  for (int64_t i = 0; i < d; i += W) {
-    const vf v = load_some(x + i, d - i);
-    squares += v * v;
-  }
-  return 1 / __builtin_sqrtf(sum(squares) / d + eps);
-}
-
-// 32 well mixed bits from a counter (the finalizer of MurmurHash3, Appleby 2011, on both halves of the key).
-INLINE vu random_bits(vu counter, uint32_t seed) {
-  vu x = counter * 0x9E3779B9u + seed;
-  x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
-  x = (x ^ (x >> 13)) * 0xC2B2AE35u;
-  return x ^ (x >> 16);
-}
-
-// 1 / (1 - p) where an element is kept, else 0. Elements are numbered by row and column, rows by `key`.
-INLINE vf kept(int64_t row, int64_t i, uint64_t seed, uint32_t threshold, float factor) {
-  vu lane;
-  for (int j = 0; j < W; j++) lane[j] = j;
-  uint64_t key = seed + static_cast<uint64_t>(row) * 0x9E3779B97F4A7C15u;  // one key a row (Weyl sequence)
-  key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9u;
-  key ^= key >> 27;
-  const vu bits = random_bits(lane + static_cast<uint32_t>(i), static_cast<uint32_t>(key));
-  return (bits >= threshold) ? splat(factor) : vf{};
 }
 
 }  // namespace
@@ -125,14 +98,11 @@ EXPORT(dropout_add)(const int64_t* sizes, const float* const* in, float* const* 
                     int64_t threads) {
   const int64_t T = sizes[0], d = sizes[1], row_x = sizes[2], row_base = sizes[3];
   const float *x = in[0], *base = in[1];
-  const double limit = static_cast<double>(p) * 4294967296.0;
-  const uint32_t threshold = limit >= 4294967295.0 ? 4294967295u : static_cast<uint32_t>(limit);
-  const float factor = p < 1 ? 1 / (1 - p) : 0;
+  const Dropout dropout(seed, p);
   over_rows(T, threads, [&](int64_t, int64_t first, int64_t end) {
     for (int64_t t = first; t < end; t++)
       for (int64_t i = 0; i < d; i += W) {
-        vf v = load_some(x + t * row_x + i, d - i);
-        if (threshold) v *= kept(t, i, static_cast<uint64_t>(seed), threshold, factor);
+        vf v = dropout(t, i, load_some(x + t * row_x + i, d - i));
         if (base) v += load_some(base + t * row_base + i, d - i);
         store_some(out[0] + t * d + i, v, d - i);
       }

@@ -1,6 +1,7 @@
 // Everything that is compiled once for each instruction set.
 #include "conv.cpp"
 #include "elementwise.cpp"
+#include "feed_forward.cpp"
 #include "mixer.cpp"
 #include "scan.cpp"
 #include "step.cpp"

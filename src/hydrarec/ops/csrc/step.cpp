@@ -3,6 +3,7 @@
 #include <atomic>
 #include <new>
 
+#include "linear.h"
 #include "mixer.h"
 #include "parts.h"
 
@@ -22,21 +23,6 @@ struct StepSizes {
         mixer{HeadSizes{ScanSizes{n[5], n[6], n[7]}, n[8]}, n[4]} {}
   int64_t width() const { return G * mixer.c; }
   int64_t in_width() const { return shared ? width() : 2 * width(); }
-};
-
-struct Linear {
-  float* packed;
-  int64_t in, out;
-  void cut(Cutter& c, int64_t n_in, int64_t n_out) {
-    in = n_in, out = n_out, packed = c.take(packed_size(in, out));
-  }
-  void read(const float* weight) const { pack(weight, 1, in, in, out, packed); }  // (out, in), as torch has it
-  void operator()(int64_t rows, const float* x, int64_t x_row, float* y, int64_t y_row) const {
-    multiply(rows, out, in, x, x_row, packed, y, y_row);
-  }
-  void add(int64_t rows, const float* x, int64_t x_row, float* y, int64_t y_row) const {
-    multiply_add(rows, out, in, x, x_row, packed, y, y_row);
-  }
 };
 
 struct Gain {
