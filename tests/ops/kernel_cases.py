@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 import torch
 from hypothesis import strategies as st
+from support import offsets_of
 
 from hydrarec.ops import library
 
@@ -28,6 +29,14 @@ def using(isa: str, threads: int = 1) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def stretches(sizes: list[int], heads: int, threads: int) -> list[list[int]]:
+    """How many stretches a call cuts each history into, for each head."""
+    counts = torch.zeros(heads, len(sizes), dtype=torch.int64)
+    arguments = [len(sizes), heads], (offsets_of(sizes),), (counts,), threads
+    library.required_kernels().call("stretches", *arguments)
+    return counts.tolist()
 
 
 def gradients_of(results: list[torch.Tensor], leaves: list[torch.Tensor]) -> list[torch.Tensor]:

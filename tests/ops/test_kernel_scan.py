@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import ISAS, LOADED, gradients_of, lengths, near, needs_kernels, outcome, strided, using
+from kernel_cases import ISAS, LOADED, gradients_of, lengths, near, needs_kernels, outcome, stretches, strided, using
 from support import close, offsets_of
 
 from hydrarec.ops import selective_scan
@@ -184,6 +184,29 @@ def test_threads_agree(mamba, sizes):
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             close(one, two, 2e-6)
+
+
+@pytest.mark.parametrize("mamba", [1, 2])
+@pytest.mark.parametrize(("sizes", "cut"), [([1000], [5]), ([30, 1025], [1, 4]), ([700, 0, 0], [3, 1, 1])])
+@pytest.mark.parametrize(("strength", "forward"), [(0.0, 1e-6), (-6.0, 3e-6)])
+def test_few_long_histories_in_stretches(mamba, sizes, cut, strength, forward):
+    """Also with decays so slow that what enters a stretch is still there when it leaves: many roundings add up."""
+    assert stretches(sizes, 1, 4) == [cut]
+    given_problem = problem(mamba, 1, 2, 20, 17, sizes, strength=strength)
+    for isa in ISAS:
+        with using(isa, 4):
+            compare(given_problem, sizes, forward)
+
+
+@pytest.mark.parametrize("mamba", [1, 2])
+def test_not_a_number_is_not_swallowed_between_stretches(mamba):
+    given_problem = problem(mamba, 1, 1, 20, 6, [1000])
+    given_problem["x"][100] = torch.nan
+    with using(LOADED.isa, 4):
+        y, final = scan("kernel", offsets_of([1000]))(**given_problem)
+    assert y[:100].isfinite().all()
+    assert y[100:].isnan().all()
+    assert final.isnan().all()
 
 
 @pytest.mark.parametrize("mamba", [1, 2])

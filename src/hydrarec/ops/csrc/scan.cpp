@@ -1,9 +1,9 @@
 // The scans alone: Mamba-1 and Mamba-2 over packed histories, step sizes given.
 #include <atomic>
 
-#include "parts.h"
 #include "scan1.h"
 #include "scan2.h"
+#include "stretches.h"
 
 namespace {
 
@@ -21,11 +21,15 @@ ScanCall scan_call(const int64_t* n, const void* const* t) {
   return s;
 }
 
+// run(kind, part, stretch) for each that is not only gone through.
 template <class Kind, class Run>
-int for_parts(const ScanCall& m, int64_t parts, Run&& run) {
-  const Tasks tasks{m.U, m.G, m.offsets, parts};
+int for_stretches(const ScanCall& m, const Tasks& tasks, bool back, Run&& run) {
+  Arena shared;
+  Stretches work{tasks, back, back ? Kind::LOCAL_BACK : Kind::LOCAL, Kind{m}.passing(), nullptr};
+  work.exchange = shared.reserve(work.exchanged());
+  if (work.cut() && !work.exchange) return OUT_OF_MEMORY;
   std::atomic<int> failed{0};
-  parallel(parts, [&](int64_t part) {
+  work.run([&](int64_t part, int64_t phase) {
     thread_local Arena arena;
     Kind kind{m};
     Cutter counter{nullptr};
@@ -36,7 +40,10 @@ int for_parts(const ScanCall& m, int64_t parts, Run&& run) {
       return;
     }
     kind.cut(cutter);
-    tasks.of_part(part, [](int64_t) {}, [&](int64_t g, int64_t u) { run(kind, part, g, u); });
+    work.of_part(part, phase, [](int64_t) {}, [&](const Stretch& s) {
+      if (s.local()) kind.local(s, back);
+      else run(kind, part, s);
+    });
   });
   return failed;
 }
@@ -44,8 +51,8 @@ int for_parts(const ScanCall& m, int64_t parts, Run&& run) {
 template <class Kind>
 int forward(ScanCall m, float* const* outputs, int64_t threads) {
   m.y = outputs[0], m.final = outputs[1];
-  return for_parts<Kind>(m, parts_for(m.U * m.G, threads),
-                         [](Kind& kind, int64_t, int64_t g, int64_t u) { kind.forward(g, u); });
+  return for_stretches<Kind>(m, tasks_for(m.U, m.G, m.offsets, threads), false,
+                             [](Kind& kind, int64_t, const Stretch& s) { kind.forward(s); });
 }
 
 // dA_size: floats of A's gradient for one head.
@@ -54,13 +61,14 @@ int backward(ScanCall m, const int64_t* sizes, const float* const* gradients, fl
              int64_t threads) {
   m.dy = Strided{gradients[0], sizes[14], sizes[15]}, m.dfinal = gradients[1];
   m.dx = outputs[0], m.ddt = outputs[1], m.dB = outputs[3], m.dC = outputs[4], m.dstate = outputs[5];
-  const int64_t parts = parts_for(m.U * m.G, threads), size = m.G * dA_size;
+  const Tasks tasks = tasks_for(m.U, m.G, m.offsets, threads);
+  const int64_t parts = tasks.parts, size = m.G * dA_size;
   Arena arena;
   float* dA = arena.reserve(parts * size);
   if (!dA) return OUT_OF_MEMORY;
   memset(dA, 0, parts * size * sizeof(float));
-  const int failed = for_parts<Kind>(m, parts, [&](Kind& kind, int64_t part, int64_t g, int64_t u) {
-    kind.backward(g, u, dA + part * size + g * dA_size);
+  const int failed = for_stretches<Kind>(m, tasks, true, [&](Kind& kind, int64_t part, const Stretch& s) {
+    kind.backward(s, dA + part * size + s.g * dA_size);
   });
   for (int64_t part = 0; part < parts; part++)
     for (int64_t i = 0; i < size; i++) outputs[2][i] += dA[part * size + i];
@@ -84,4 +92,16 @@ EXPORT(mamba1_scan_forward)(const int64_t* sizes, const void* const* tensors, fl
 EXPORT(mamba1_scan_backward)(const int64_t* sizes, const void* const* tensors, const float* const* gradients,
                              float* const* outputs, int64_t threads) {
   return backward<Scan1>(scan_call(sizes, tensors), sizes, gradients, outputs, sizes[3] * sizes[4], threads);
+}
+
+// sizes: U G. tensors: offsets. outputs: how many stretches each head of each history is cut into, (G, U).
+EXPORT(stretches)(const int64_t* sizes, const void* const* tensors, int64_t* const* outputs, int64_t threads) {
+  const Tasks tasks = tasks_for(sizes[0], sizes[1], static_cast<const int64_t*>(tensors[0]), threads);
+  const Stretches work{tasks, false, 100, 0, nullptr};
+  for (int64_t g = 0; g < tasks.G; g++)
+    for (int64_t u = 0; u < tasks.U; u++) {
+      const int64_t n = work.cut() ? work.shares(g, u) : 1;
+      outputs[0][g * tasks.U + u] = n > 1 ? n + 1 : 1;
+    }
+  return 0;
 }

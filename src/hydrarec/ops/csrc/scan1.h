@@ -1,4 +1,4 @@
-// The Mamba-1 scan: one head over one history (Gu & Dao 2023). Every channel and state has a decay of its own:
+// The Mamba-1 scan: one head over one history or a stretch of it (Gu & Dao 2023). Every channel and state has a decay of its own:
 //
 //   h_t[e][n] = exp(dt_t[e] A[e][n]) h_{t-1}[e][n] + dt_t[e] x_t[e] B_t[n],   y_t[e] = sum_n h_t[e][n] C_t[n]
 //
@@ -15,12 +15,14 @@ namespace {
 constexpr int STATES = MANY_REGISTERS ? 16 : 8;  // states of a block; a multiple of W
 
 struct Scan1 {
+  static constexpr int64_t LOCAL = 65, LOCAL_BACK = 40;  // see Stretches::cost
   const ScanCall& m;
   int64_t e_row, n_row;
   Padded x, dt, B, C, dy;
   float *A, *dA, *state, *later;                  // [n_row][e_row]
   float *y, *dx, *ddt, *dB, *dC;                  // [CHUNK][e_row] or [CHUNK][n_row]
   float *states, *decays;                         // [CHUNK][STATES][W]
+  float* elapsed;                                 // [e_row]
 
   explicit Scan1(const ScanCall& call) : m(call), e_row(pad(call.z.E)), n_row(pad(call.z.N)) {}
   void cut(Cutter& c) {
@@ -30,6 +32,7 @@ struct Scan1 {
     for (float** p : {&y, &dx, &ddt}) *p = c.take(CHUNK * e_row);
     for (float** p : {&dB, &dC}) *p = c.take(CHUNK * n_row);
     for (float** p : {&states, &decays}) *p = c.take(CHUNK * STATES * W);
+    elapsed = c.take(e_row);
   }
   // (E, N) and [n_row][e_row], zeros around.
   void turn_in(const float* from, float* to) const {
@@ -40,9 +43,11 @@ struct Scan1 {
     for (int64_t e = 0; e < m.z.E; e++)
       for (int64_t n = 0; n < m.z.N; n++) to[e * m.z.N + n] = from[n * e_row + e];
   }
-  void begin(const float* states_given, int64_t u, int64_t g, float* to) const {
-    if (states_given) turn_in(m.state_of(states_given, u, g), to);
-    else memset(to, 0, n_row * e_row * sizeof(float));
+  int64_t passing() const { return n_row * e_row; }
+  void begin(const float* states_given, const Stretch& part, float* to) const {
+    if (part.entering) memcpy(to, part.entering, passing() * sizeof(float));
+    else if (states_given) turn_in(m.state_of(states_given, part.u, part.g), to);
+    else memset(to, 0, passing() * sizeof(float));
   }
 
   // W channels and STATES states over a chunk; `keep` fills states and decays, otherwise y is added to.
@@ -67,12 +72,13 @@ struct Scan1 {
     for (int j = 0; j < STATES; j++) store(s + j * e_row, h[j]);
   }
 
-  void forward(int64_t g, int64_t u) {
+  void forward(const Stretch& part) {
     const ScanSizes& z = m.z;
+    const int64_t g = part.g, u = part.u;
     turn_in(m.A + g * z.E * z.N, A);
-    begin(m.state, u, g, state);
-    for (int64_t first = m.offsets[u], k = m.chunk_first[u]; first < m.offsets[u + 1]; first += CHUNK, k++) {
-      const int64_t left = m.offsets[u + 1] - first, events = left < CHUNK ? left : CHUNK;
+    begin(m.state, part, state);
+    for (int64_t first = part.begin, k = m.chunk_of(u, first); first < part.end; first += CHUNK, k++) {
+      const int64_t left = part.end - first, events = left < CHUNK ? left : CHUNK;
       if (m.bounds) turn_out(state, m.bounds + (k * m.G + g) * z.E * z.N);
       const Rows xr = x.of(m.x, z.E, W, first, g, events), dtr = dt.of(m.dt, z.E, W, first, g, events);
       const Rows Br = B.of(m.B, z.N, W, first, g, events), Cr = C.of(m.C, z.N, W, first, g, events);
@@ -80,7 +86,8 @@ struct Scan1 {
         for (int64_t n = 0; n < z.N; n += STATES) walk<false>(events, xr, dtr, Br, Cr, e, n);
       write_rows(m.y + (first * m.G + g) * z.E, m.G * z.E, y, e_row, z.E, events);
     }
-    turn_out(state, m.final + (u * m.G + g) * z.E * z.N);
+    if (part.leaving) memcpy(part.leaving, state, passing() * sizeof(float));
+    if (part.end == m.offsets[u + 1]) turn_out(state, m.final + (u * m.G + g) * z.E * z.N);
   }
 
   // Back over a chunk that `walk` has kept; `before` is the state it began with.
@@ -119,15 +126,15 @@ struct Scan1 {
     for (int j = 0; j < STATES; j++) store(l + j * e_row, dh[j]), store(dA + (n + j) * e_row + e, gA[j]);
   }
 
-  void backward(int64_t g, int64_t u, float* dA_out) {
+  void backward(const Stretch& part, float* dA_out) {
     const ScanSizes& z = m.z;
-    const int64_t begins = m.offsets[u];
+    const int64_t g = part.g, u = part.u;
     turn_in(m.A + g * z.E * z.N, A);
     turn_in(dA_out, dA);
-    begin(m.dfinal, u, g, later);
-    for (int64_t k = (m.offsets[u + 1] - begins + CHUNK - 1) / CHUNK - 1; k >= 0; k--) {
-      const int64_t first = begins + k * CHUNK, left = m.offsets[u + 1] - first, events = left < CHUNK ? left : CHUNK;
-      turn_in(m.bounds + ((m.chunk_first[u] + k) * m.G + g) * z.E * z.N, state);
+    begin(m.dfinal, part, later);
+    for (int64_t k = part.chunks() - 1; k >= 0; k--) {
+      const auto [first, events] = part.chunk(k);
+      turn_in(m.bounds + (m.chunk_of(u, first) * m.G + g) * z.E * z.N, state);
       const Rows xr = x.of(m.x, z.E, W, first, g, events), dtr = dt.of(m.dt, z.E, W, first, g, events);
       const Rows Br = B.of(m.B, z.N, W, first, g, events), Cr = C.of(m.C, z.N, W, first, g, events);
       const Rows dyr = dy.of(m.dy, z.E, W, first, g, events);
@@ -144,7 +151,50 @@ struct Scan1 {
       write_rows(m.dC + (first * m.G + g) * z.N, m.G * z.N, dC, n_row, z.N, events);
     }
     turn_out(dA, dA_out);
-    turn_out(later, m.dstate + (u * m.G + g) * z.E * z.N);
+    if (part.leaving) memcpy(part.leaving, later, passing() * sizeof(float));
+    if (part.begin == m.offsets[u]) turn_out(later, m.dstate + (u * m.G + g) * z.E * z.N);
+  }
+
+  // `passes` [n_row][e_row] goes through a chunk: the state, or with BACK the gradient of the state. Forward v = x, b = B;
+  // back v = dy, b = C. See stretches.h.
+  template <bool BACK>
+  INLINE void pass(int64_t events, Rows vr, Rows dtr, Rows br, int64_t e, int64_t n, float* passes) {
+    vf h[STATES];
+    const float* a = A + n * e_row + e;
+    for (int j = 0; j < STATES; j++) h[j] = load(passes + (n + j) * e_row + e);
+    for (int64_t i = 0; i < events; i++) {
+      const int64_t t = BACK ? events - 1 - i : i;
+      const vf step = load(dtr.p + t * dtr.row + e), v = load(vr.p + t * vr.row + e), in = BACK ? v : step * v;
+      for (int j = 0; j < STATES; j++) {
+        const vf decay = vexp(step * load(a + j * e_row)), own = in * splat(br.p[t * br.row + n + j]);
+        h[j] = BACK ? decay * (h[j] + own) : decay * h[j] + own;
+      }
+    }
+    for (int j = 0; j < STATES; j++) store(passes + (n + j) * e_row + e, h[j]);
+  }
+  void local(const Stretch& part, bool back) {
+    const ScanSizes& z = m.z;
+    const int64_t g = part.g, chunks = part.chunks();
+    turn_in(m.A + g * z.E * z.N, A);
+    memset(part.leaving, 0, passing() * sizeof(float));
+    memset(elapsed, 0, e_row * sizeof(float));
+    for (int64_t i = 0; i < chunks; i++) {
+      const auto [first, events] = part.chunk(back ? chunks - 1 - i : i);
+      const Rows vr = back ? dy.of(m.dy, z.E, W, first, g, events) : x.of(m.x, z.E, W, first, g, events);
+      const Rows br = back ? C.of(m.C, z.N, W, first, g, events) : B.of(m.B, z.N, W, first, g, events);
+      const Rows dtr = dt.of(m.dt, z.E, W, first, g, events);
+      for (int64_t e = 0; e < z.E; e += W) {
+        for (int64_t n = 0; n < z.N; n += STATES)
+          if (back) pass<true>(events, vr, dtr, br, e, n, part.leaving);
+          else pass<false>(events, vr, dtr, br, e, n, part.leaving);
+        vf time{};
+        for (int64_t t = 0; t < events; t++) time += load(dtr.p + t * dtr.row + e);
+        store(elapsed + e, load(elapsed + e) + time);
+      }
+    }
+    for (int64_t n = 0; n < n_row; n++)
+      for (int64_t e = 0; e < e_row; e += W)
+        store(part.kept + n * e_row + e, vexp(load(A + n * e_row + e) * load(elapsed + e)));
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "mamba2.h"
+#include "stretches.h"
 
 namespace {
 
@@ -22,6 +23,7 @@ struct ScanCall {
   float *y, *final;
   const float* dfinal;
   float *dx, *ddt, *dB, *dC, *dstate;
+  int64_t chunk_of(int64_t u, int64_t event) const { return chunk_first[u] + (event - offsets[u]) / CHUNK; }
   const float* state_of(const float* states, int64_t u, int64_t g) const {
     return states + (u * G + g) * z.E * z.N;
   }
