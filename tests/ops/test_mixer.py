@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import ISAS, LOADED, gradients_of, lengths, near, needs_kernels, outcome, using
+from kernel_cases import ISAS, LOADED, gradients_of, lengths, near, needs_kernels, outcome, stretches, using
 from support import close, offsets_of
 
 from hydrarec.ops import causal_conv
@@ -222,6 +222,30 @@ def test_threads_agree(sizes):
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             close(one, two, 2e-6)
+
+
+@pytest.mark.parametrize("K", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("sizes", "cut", "rope", "begun"),
+    [([1000], [5], "z", False), ([1025], [5], "x", True), ([30, 1000], [1, 4], "none", True)],
+)
+def test_few_long_histories_in_stretches(sizes, cut, rope, begun, K):
+    """A history of 1,025: its last event is a stretch of the backward, and less than the convolution's final state."""
+    assert stretches(sizes, 1, 4) == [cut]
+    given_problem = problem(sizes, 1, 6, 20, 5, 2, K)
+    given_problem["A"] *= 1e-2  # what enters a stretch is still there when it leaves
+    if not begun:
+        del given_problem["conv_state"], given_problem["state"]
+    for isa in ISAS:
+        with using(isa, 4):
+            compare(given_problem, sizes, rope, 3e-6, 2e-5)
+
+
+def test_stretches_of_several_heads():
+    sizes = [900]
+    assert stretches(sizes, 2, 4) == [[3], [3]]
+    with using(LOADED.isa, 4):
+        compare(problem(sizes, G=2, shared=True), sizes, "x", 3e-6, 2e-5)
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [0, 0]])

@@ -1,8 +1,6 @@
-#include "mixer.h"
+#include "mixer_local.h"
 
 #include <atomic>
-
-#include "parts.h"
 
 namespace {
 
@@ -36,16 +34,20 @@ void add_gradients(const MixerCall& m, int64_t g, const MixerGradients& part, fl
     out[6][g * z.scan.m + k] += part.head.A[k], out[7][g * z.scan.m + k] += part.head.dt_bias[k];
 }
 
+// What going through a stretch costs, see Stretches::cost.
+constexpr int64_t LOCAL = 55, LOCAL_BACK = 40;
+
+// run(weights, stretch, scratch) for each of a part's.
 template <class Run>
-int run_part(const MixerCall& m, const Tasks& tasks, int64_t part, bool backward, Run&& run) {
+int run_part(const MixerCall& m, const Stretches& work, int64_t part, int64_t phase, Run&& run) {
   thread_local Arena arena;
   MixerWeights w;
   MixerScratch s;
-  auto cut = [&](Cutter c) { return w.cut(c, m.z, backward), s.cut(c, m.z, backward), c.used; };
+  auto cut = [&](Cutter c) { return w.cut(c, m.z, work.back), s.cut(c, m.z, work.back), c.used; };
   float* memory = arena.reserve(cut(Cutter{nullptr}));
   if (!memory) return OUT_OF_MEMORY;
   cut(Cutter{memory});
-  tasks.of_part(part, [&](int64_t g) { read_weights(m, g, w); }, [&](int64_t g, int64_t u) { run(w, g, u, s); });
+  work.of_part(part, phase, [&](int64_t g) { read_weights(m, g, w); }, [&](const Stretch& t) { run(w, t, s); });
   return 0;
 }
 
@@ -57,11 +59,15 @@ EXPORT(mixer_forward)(const int64_t* sizes, const void* const* tensors, float* c
                       int64_t threads) {
   MixerCall m = mixer_call(sizes, tensors, scale);
   m.u = outputs[0], m.conv_final = outputs[1], m.final = outputs[2];
-  const Tasks tasks{m.U, m.G, m.offsets, parts_for(m.U * m.G, threads)};
+  Arena shared;
+  Stretches work{tasks_for(m.U, m.G, m.offsets, threads), false, LOCAL, m.z.head.scan.forward_state(), nullptr};
+  work.exchange = shared.reserve(work.exchanged());
+  if (work.cut() && !work.exchange) return OUT_OF_MEMORY;
   std::atomic<int> failed{0};
-  parallel(tasks.parts, [&](int64_t part) {
-    failed |= run_part(m, tasks, part, false, [&](const MixerWeights& w, int64_t g, int64_t u, MixerScratch& s) {
-      mixer_forward_history(m, w, g, u, s);
+  work.run([&](int64_t part, int64_t phase) {
+    failed |= run_part(m, work, part, phase, [&](const MixerWeights& w, const Stretch& t, MixerScratch& s) {
+      if (t.local()) mixer_local(m, w, t, s);
+      else mixer_forward(m, w, t, s);
     });
   });
   return failed;
@@ -74,15 +80,20 @@ EXPORT(mixer_backward)(const int64_t* sizes, const void* const* tensors, const f
   MixerCall m = mixer_call(sizes, tensors, scale);
   m.du = gradients[0], m.dconv_final = gradients[1], m.dfinal = gradients[2];
   m.dx = outputs[0], m.dz = outputs[1], m.dconv_state = outputs[2], m.dstate = outputs[3];
-  const Tasks tasks{m.U, m.G, m.offsets, parts_for(m.U * m.G, threads)};
+  Stretches work{tasks_for(m.U, m.G, m.offsets, threads), true, LOCAL_BACK, m.z.head.scan.forward_state(), nullptr};
+  const int64_t parts = work.tasks.parts;
   MixerGradients shape;
   Cutter counter{nullptr};
   shape.cut(counter, m.z);
   const int64_t size = counter.used;
   Arena arena;
-  float* memory = arena.reserve(tasks.parts * m.G * size);
+  const int64_t of_gradients = parts * m.G * size, of_rows = (m.z.head.K - 1) * m.z.c;
+  const int64_t gaps = work.cut() ? 2 * parts : 0;
+  float* memory = arena.reserve(of_gradients + gaps * of_rows + work.exchanged());
   if (!memory) return OUT_OF_MEMORY;
-  memset(memory, 0, tasks.parts * m.G * size * sizeof(float));
+  memset(memory, 0, of_gradients * sizeof(float));
+  float* before = memory + of_gradients;  // gradients of x before a stretch
+  work.exchange = before + gaps * of_rows;
   auto of = [&](int64_t part, int64_t g) {
     MixerGradients grads;
     Cutter c{memory + (part * m.G + g) * size};
@@ -90,14 +101,22 @@ EXPORT(mixer_backward)(const int64_t* sizes, const void* const* tensors, const f
     return grads;
   };
   std::atomic<int> failed{0};
-  parallel(tasks.parts, [&](int64_t part) {
-    failed |= run_part(m, tasks, part, true, [&](const MixerWeights& w, int64_t g, int64_t u, MixerScratch& s) {
-      MixerGradients grads = of(part, g);
-      mixer_backward_history(m, w, g, u, s, grads);
+  work.run([&](int64_t part, int64_t phase) {
+    failed |= run_part(m, work, part, phase, [&](const MixerWeights& w, const Stretch& t, MixerScratch& s) {
+      MixerGradients grads = of(part, t.g);
+      if (t.local()) mixer_local_back(m, w, t, s);
+      else mixer_backward(m, w, t, s, grads, before + (2 * part + phase) * of_rows);
     });
   });
   if (failed) return failed;
-  for (int64_t part = 0; part < tasks.parts; part++)
+  for (int64_t part = 0; part < parts; part++)
     for (int64_t g = 0; g < m.G; g++) add_gradients(m, g, of(part, g), outputs + 4);
+  for (int64_t gap = 0; gap < gaps; gap++)
+    work.of_part(gap / 2, gap % 2, [](int64_t) {}, [&](const Stretch& t) {
+      if (t.local() || t.begin == m.offsets[t.u]) return;
+      for (int64_t k = 0; k < m.z.head.K - 1; k++)
+        for (int64_t i = 0; i < m.z.c; i++)
+          m.dx[(t.begin - m.z.head.K + 1 + k) * m.row_dx + t.g * m.z.c + i] += before[gap * of_rows + k * m.z.c + i];
+    });
   return 0;
 }

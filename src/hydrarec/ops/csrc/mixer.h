@@ -1,9 +1,11 @@
-// What stands between W_X, W_Z and W_O in a Hydra layer, for one head and one history: SiLU, in_proj, the Mamba-2 head,
-// out_proj, RoPE of the item path, interaction. Chunk by chunk, so that everything between stays in cache.
+// What stands between W_X, W_Z and W_O in a Hydra layer, for one head and one history or a stretch of it: SiLU, in_proj,
+// the Mamba-2 head, out_proj, RoPE of the item path, interaction. Chunk by chunk, so that everything between stays in
+// cache.
 #pragma once
 
 #include "gemm.h"
 #include "head.h"
+#include "stretches.h"
 
 namespace {
 
@@ -56,6 +58,7 @@ struct MixerScratch {
   float *p, *dp;                  // [K - 1 + CHUNK][in_row], [CHUNK][in_row]
   float *x, *z, *y, *dx, *dy;     // [K - 1 + CHUNK][c_row], the rest [CHUNK][c_row]
   float *scanned, *normed, *sigmoids, *dnormed, *dscanned;  // [CHUNK][e_row]
+  float *elapsed, *ignored;       // [m], [E]
   float r[CHUNK];                 // 1 / rms behind the gate
   void cut(Cutter& c, const MixerSizes& z, bool backward) {
     const int64_t context = z.head.K - 1, in_row = z.head.in_row();
@@ -63,6 +66,7 @@ struct MixerScratch {
     p = c.take((context + CHUNK) * in_row), x = c.take((context + CHUNK) * z.c_row());
     this->z = c.take(CHUNK * z.c_row()), y = c.take(CHUNK * z.c_row());
     scanned = c.take(CHUNK * z.e_row()), normed = c.take(CHUNK * z.e_row());
+    elapsed = c.take(z.head.scan.m), ignored = c.take(pad(z.head.scan.E));
     sigmoids = nullptr;
     if (!backward) return;
     sigmoids = c.take(CHUNK * z.e_row());
@@ -134,6 +138,10 @@ struct MixerCall {
     return rope == path ? Rotation{table, positions + event} : Rotation{nullptr, nullptr};
   }
   int64_t state_size() const { return z.head.scan.E * z.head.scan.N; }
+  float* bound(int64_t g, int64_t u, int64_t event) const {
+    const int64_t chunk = chunk_first[u] + (event - offsets[u]) / CHUNK;
+    return bounds + (chunk * G + g) * z.head.scan.forward_state();
+  }
   float* context(float* conv_states, int64_t u, int64_t k, int64_t g) const {
     return conv_states + ((u * (z.head.K - 1) + k) * G + g) * z.head.F();
   }
@@ -167,7 +175,26 @@ inline void read_context(const MixerCall& m, int64_t u, int64_t g, Projected p) 
   }
 }
 
-// From a chunk's activated inputs to its outputs before the interaction: s.scanned, s.normed and s.y.
+// The rows of a chunk that the head reads, and those of `before` events before it, from column `column` on.
+inline Projected project(const MixerCall& m, const MixerWeights& w, int64_t g, int64_t first, int64_t events,
+                         int64_t before, int64_t column, MixerScratch& s) {
+  const int64_t c = m.z.c, row = m.z.c_row(), context = m.z.head.K - 1, begin = first - before;
+  const int64_t out = column / PANEL * PANEL;
+  const Projected p{s.p, m.z.head.in_row(), m.z.head.K};
+  float* active = s.x + (context - before) * row;
+  activate(before + events, c, m.x + begin * m.row_x + g * c, m.row_x, m.rotation(ROPE_X, begin), active, row);
+  multiply(before + events, m.z.head.in() - out, c, active, row, w.in_packed + out * c, p.event(-before) + out, p.row);
+  return p;
+}
+
+// The last rows of a chunk become those before the next.
+inline void carry_context(const MixerSizes& z, int64_t events, Projected p) {
+  const int64_t E = z.head.scan.E, F = z.head.F();
+  for (int64_t k = 0; k < p.K - 1; k++)
+    memcpy(p.rows + k * p.row + E, p.rows + (events + k) * p.row + E, F * sizeof(float));
+}
+
+// From a chunk's projected inputs to what out_proj reads: s.scanned and s.normed.
 inline void mix_chunk(const MixerSizes& z, const MixerWeights& w, int64_t events, Projected p, MixerScratch& s) {
   const int64_t E = z.head.scan.E;
   read_chunk(z.head, w.head, events, p, s.sigmoids, s.head);
@@ -175,51 +202,65 @@ inline void mix_chunk(const MixerSizes& z, const MixerWeights& w, int64_t events
   for (int64_t t = 0; t < events; t++)
     s.r[t] = gate_and_norm(z.head, w.head, s.scanned + t * z.e_row(), p.event(t),
                            s.sigmoids ? s.sigmoids + t * z.e_row() : nullptr, s.normed + t * z.e_row());
-  multiply(events, z.c, E, s.normed, z.e_row(), w.out_packed, s.y, z.c_row());
 }
 
-inline void mixer_forward_history(const MixerCall& m, const MixerWeights& w, int64_t g, int64_t u, MixerScratch& s) {
+inline void mixer_forward(const MixerCall& m, const MixerWeights& w, const Stretch& part, MixerScratch& s) {
   const MixerSizes& z = m.z;
-  const int64_t c = z.c, E = z.head.scan.E, F = z.head.F(), size = z.head.scan.forward_state();
+  const int64_t c = z.c, E = z.head.scan.E, F = z.head.F(), size = z.head.scan.forward_state(), g = part.g, u = part.u;
   const Projected p{s.p, z.head.in_row(), z.head.K};
-  read_context(m, u, g, p);
-  if (m.state) to_forward(z.head.scan, m.state + (u * m.G + g) * m.state_size(), s.head.state);
+  if (part.begin == m.offsets[u]) read_context(m, u, g, p);
+  if (part.entering) memcpy(s.head.state, part.entering, size * sizeof(float));
+  else if (m.state) to_forward(z.head.scan, m.state + (u * m.G + g) * m.state_size(), s.head.state);
   else memset(s.head.state, 0, size * sizeof(float));
-  float* bound = m.bounds ? m.bounds + (m.chunk_first[u] * m.G + g) * size : nullptr;
-  for (int64_t first = m.offsets[u]; first < m.offsets[u + 1]; first += CHUNK) {
-    const int64_t left = m.offsets[u + 1] - first, events = left < CHUNK ? left : CHUNK;
-    if (bound) memcpy(bound, s.head.state, size * sizeof(float)), bound += m.G * size;
-    activate(events, c, m.x + first * m.row_x + g * c, m.row_x, m.rotation(ROPE_X, first), s.x, z.c_row());
-    multiply(events, z.head.in(), c, s.x, z.c_row(), w.in_packed, p.event(0), p.row);
+  for (int64_t k = 0; k < part.chunks(); k++) {
+    const auto [first, events] = part.chunk(k);
+    if (m.bounds) memcpy(m.bound(g, u, first), s.head.state, size * sizeof(float));
+    project(m, w, g, first, events, k || first == m.offsets[u] ? 0 : p.K - 1, 0, s);
     mix_chunk(z, w, events, p, s);
+    multiply(events, c, E, s.normed, z.e_row(), w.out_packed, s.y, z.c_row());
     activate(events, c, m.zed + first * m.row_z + g * c, m.row_z, m.rotation(ROPE_Z, first), s.z, z.c_row());
     for (int64_t t = 0; t < events; t++)
       for (int64_t i = 0; i < c; i += W)
         store_some(m.u + (first + t) * m.G * c + g * c + i,
                    load(s.y + t * z.c_row() + i) * load(s.z + t * z.c_row() + i) * splat(m.scale), c - i);
-    for (int64_t k = 0; k < p.K - 1; k++) memcpy(p.rows + k * p.row + E, p.rows + (events + k) * p.row + E, F * sizeof(float));
+    carry_context(z, events, p);
   }
+  if (part.leaving) memcpy(part.leaving, s.head.state, size * sizeof(float));
+  if (part.end != m.offsets[u + 1]) return;
   from_forward(z.head.scan, s.head.state, m.final + (u * m.G + g) * m.state_size());
   for (int64_t k = 0; k < p.K - 1; k++) memcpy(m.context(m.conv_final, u, k, g), p.rows + k * p.row + E, F * sizeof(float));
 }
 
-// Gradients of one chunk; `at_start`: no events of the history stand before it.
+// A chunk's forward once more, from the state that was kept, up to s.normed and s.z.
+inline Projected mix_again(const MixerCall& m, const MixerWeights& w, int64_t g, int64_t u, int64_t first,
+                           int64_t events, MixerScratch& s) {
+  const MixerSizes& z = m.z;
+  const bool starts = first == m.offsets[u];
+  if (starts) read_context(m, u, g, Projected{s.p, z.head.in_row(), z.head.K});
+  const Projected p = project(m, w, g, first, events, starts ? 0 : z.head.K - 1, 0, s);
+  memcpy(s.head.state, m.bound(g, u, first), z.head.scan.forward_state() * sizeof(float));
+  mix_chunk(z, w, events, p, s);
+  activate(events, z.c, m.zed + first * m.row_z + g * z.c, m.row_z, m.rotation(ROPE_Z, first), s.z, z.c_row());
+  return p;
+}
+
+// From s.dy, the gradient of out_proj's results, to s.dscanned; also the gate's part of s.dp, and `dnorm` is added to.
+inline void back_to_scan(const MixerSizes& z, const MixerWeights& w, int64_t events, Projected p, MixerScratch& s,
+                         float* dnorm) {
+  multiply(events, z.head.scan.E, z.c, s.dy, z.c_row(), w.out_turned, s.dnormed, z.e_row());
+  for (int64_t t = 0; t < events; t++)
+    gate_and_norm_backward(z.head, w.head, s.scanned + t * z.e_row(), p.event(t), s.r[t], s.sigmoids + t * z.e_row(),
+                           s.dnormed + t * z.e_row(), s.dscanned + t * z.e_row(), s.dp + t * p.row, dnorm);
+}
+
+// Gradients of one chunk.
 inline void mixer_backward_chunk(const MixerCall& m, const MixerWeights& w, int64_t g, int64_t u, int64_t first,
                                  int64_t events, MixerScratch& s, MixerGradients& grads) {
   const MixerSizes& z = m.z;
   const int64_t c = z.c, E = z.head.scan.E, F = z.head.F(), in = z.head.in(), context = z.head.K - 1;
-  const Projected p{s.p, z.head.in_row(), z.head.K};
-  const int64_t before = first == m.offsets[u] ? 0 : context, begin = first - before;
-  if (!before) read_context(m, u, g, p);
-  const float *x = m.x + g * c, *zed = m.zed + first * m.row_z + g * c;
-  float* active = s.x + (context - before) * z.c_row();
-  activate(before + events, c, x + begin * m.row_x, m.row_x, m.rotation(ROPE_X, begin), active, z.c_row());
-  multiply(before + events, in, c, active, z.c_row(), w.in_packed, p.event(-before), p.row);
-  forward_to_turned(z.head.scan, s.head.state, s.head.turned);
-  mix_chunk(z, w, events, p, s);
-
-  const Rotation rotation = m.rotation(ROPE_Z, first);
-  activate(events, c, zed, m.row_z, rotation, s.z, z.c_row());
+  forward_to_turned(z.head.scan, m.bound(g, u, first), s.head.turned);
+  const Projected p = mix_again(m, w, g, u, first, events, s);
+  multiply(events, c, E, s.normed, z.e_row(), w.out_packed, s.y, z.c_row());
   for (int64_t t = 0; t < events; t++)
     for (int64_t i = 0; i < c; i += W) {
       const int64_t at = t * z.c_row() + i;
@@ -227,37 +268,52 @@ inline void mixer_backward_chunk(const MixerCall& m, const MixerWeights& w, int6
       store(s.dy + at, du * load(s.z + at));
       store(s.z + at, du * load(s.y + at));
     }
-  activate_backward(events, c, zed, m.row_z, rotation, s.z, z.c_row(), m.dz + first * m.row_dz + g * c, m.row_dz);
-  multiply(events, E, c, s.dy, z.c_row(), w.out_turned, s.dnormed, z.e_row());
+  activate_backward(events, c, m.zed + first * m.row_z + g * c, m.row_z, m.rotation(ROPE_Z, first), s.z, z.c_row(),
+                    m.dz + first * m.row_dz + g * c, m.row_dz);
   accumulate_outer(E, c, events, s.normed, z.e_row(), s.dy, z.c_row(), grads.out, c);
-  for (int64_t t = 0; t < events; t++)
-    gate_and_norm_backward(z.head, w.head, s.scanned + t * z.e_row(), p.event(t), s.r[t], s.sigmoids + t * z.e_row(),
-                           s.dnormed + t * z.e_row(), s.dscanned + t * z.e_row(), s.dp + t * p.row, grads.head.norm);
+  back_to_scan(z, w, events, p, s, grads.head.norm);
   head_backward(z.head, w.head, events, p, s.dscanned, z.e_row(), s.head, s.dp, p.row, grads.head);
   const int64_t kept = m.offsets[u + 1] - context;  // events from here on are the final context
   for (int64_t t = kept > first ? kept - first : 0; m.dconv_final && t < events; t++)
     for (int64_t f = 0; f < F; f++) s.dp[t * p.row + E + f] += m.context(m.dconv_final, u, first + t - kept, g)[f];
   multiply(events, c, in, s.dp, p.row, w.in_turned, s.dx, z.c_row());
   accumulate_outer(c, in, events, s.x + context * z.c_row(), z.c_row(), s.dp, p.row, grads.in, in);
-  activate_backward(events, c, x + first * m.row_x, m.row_x, m.rotation(ROPE_X, first), s.dx, z.c_row(),
+  activate_backward(events, c, m.x + first * m.row_x + g * c, m.row_x, m.rotation(ROPE_X, first), s.dx, z.c_row(),
                     m.dx + first * m.row_dx + g * c, m.row_dx);
 }
 
-inline void mixer_backward_history(const MixerCall& m, const MixerWeights& w, int64_t g, int64_t u, MixerScratch& s,
-                                   MixerGradients& grads) {
+// What a stretch that does not begin its history, its first chunk done last, adds to the gradients of the K - 1 events
+// before it: those of in_proj, and of x in `dx` (K - 1, c), since another part writes what the caller sees.
+inline void mixer_backward_context(const MixerCall& m, const MixerWeights& w, const Stretch& part, MixerScratch& s,
+                                   MixerGradients& grads, float* dx) {
+  const HeadSizes& z = m.z.head;
+  const int64_t c = m.z.c, row = m.z.c_row(), in = z.in(), context = z.K - 1, first = part.begin - context;
+  memset(s.dp, 0, context * z.in_row() * sizeof(float));
+  context_backward(z.F(), w.head.taps(z), s.head.dconvolved, z.row(), s.dp + z.scan.E, z.in_row());
+  multiply(context, c, in, s.dp, z.in_row(), w.in_turned, s.dx, row);
+  accumulate_outer(c, in, context, s.x, row, s.dp, z.in_row(), grads.in, in);
+  activate_backward(context, c, m.x + first * m.row_x + part.g * c, m.row_x, m.rotation(ROPE_X, first), s.dx, row, dx,
+                    c);
+}
+
+// dx_before: for mixer_backward_context, where the stretch does not begin its history.
+inline void mixer_backward(const MixerCall& m, const MixerWeights& w, const Stretch& part, MixerScratch& s,
+                           MixerGradients& grads, float* dx_before) {
   const MixerSizes& z = m.z;
   const ScanSizes& sizes = z.head.scan;
-  const int64_t F = z.head.F(), context = z.head.K - 1, size = sizes.forward_state();
+  const int64_t F = z.head.F(), context = z.head.K - 1, size = sizes.forward_state(), g = part.g, u = part.u;
   const int64_t begin = m.offsets[u], end = m.offsets[u + 1], place = (u * m.G + g) * m.state_size();
-  if (m.dfinal) to_forward(sizes, m.dfinal + place, s.head.later);
+  if (part.entering) memcpy(s.head.later, part.entering, size * sizeof(float));
+  else if (m.dfinal) to_forward(sizes, m.dfinal + place, s.head.later);
   else memset(s.head.later, 0, size * sizeof(float));
   forward_to_turned(sizes, s.head.later, s.head.later_turned);
   memset(s.head.dconvolved, 0, (CHUNK + context) * z.head.row() * sizeof(float));
-  for (int64_t k = (end - begin + CHUNK - 1) / CHUNK - 1; k >= 0; k--) {
-    const int64_t first = begin + k * CHUNK, left = end - first;
-    memcpy(s.head.state, m.bounds + ((m.chunk_first[u] + k) * m.G + g) * size, size * sizeof(float));
-    mixer_backward_chunk(m, w, g, u, first, left < CHUNK ? left : CHUNK, s, grads);
+  for (int64_t k = part.chunks() - 1; k >= 0; k--) {
+    const auto [first, events] = part.chunk(k);
+    mixer_backward_chunk(m, w, g, u, first, events, s, grads);
   }
+  if (part.leaving) memcpy(part.leaving, s.head.later, size * sizeof(float));
+  if (part.begin > begin) return mixer_backward_context(m, w, part, s, grads, dx_before);
   if (m.dstate) from_forward(sizes, s.head.later, m.dstate + place);
   if (!m.dconv_state) return;
   for (int64_t k = 0; k < context; k++) {
