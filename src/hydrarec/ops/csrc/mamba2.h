@@ -34,21 +34,15 @@ struct ScanScratch {
 // Between the caller's layout (E, N) and both of ours.
 inline void to_forward(const ScanSizes& z, const float* state, float* out) {
   const int64_t P = z.group(), lanes = z.lanes();
-  for (int64_t k = 0; k < z.m; k++, state += P * z.N, out += z.N * lanes)
-    for (int64_t n = 0; n < z.N; n++)
-      for (int64_t p = 0; p < lanes; p++) out[n * lanes + p] = p < P ? state[p * z.N + n] : 0.0f;
+  for (int64_t k = 0; k < z.m; k++) transpose(P, z.N, state + k * P * z.N, z.N, out + k * z.N * lanes, lanes, lanes);
 }
 inline void from_forward(const ScanSizes& z, const float* in, float* state) {
   const int64_t P = z.group(), lanes = z.lanes();
-  for (int64_t k = 0; k < z.m; k++, state += P * z.N, in += z.N * lanes)
-    for (int64_t p = 0; p < P; p++)
-      for (int64_t n = 0; n < z.N; n++) state[p * z.N + n] = in[n * lanes + p];
+  for (int64_t k = 0; k < z.m; k++) transpose(z.N, P, in + k * z.N * lanes, lanes, state + k * P * z.N, z.N, z.N);
 }
 inline void forward_to_turned(const ScanSizes& z, const float* in, float* out) {
   const int64_t P = z.group(), lanes = z.lanes(), NP = pad(z.N);
-  for (int64_t k = 0; k < z.m; k++, in += z.N * lanes, out += P * NP)
-    for (int64_t n = 0; n < NP; n++)
-      for (int64_t p = 0; p < P; p++) out[p * NP + n] = n < z.N ? in[n * lanes + p] : 0.0f;
+  for (int64_t k = 0; k < z.m; k++) transpose(z.N, P, in + k * z.N * lanes, lanes, out + k * P * NP, NP, NP);
 }
 
 inline void decays(const ScanSizes& z, int64_t events, const float* A, ScanScratch& s) {
@@ -81,8 +75,8 @@ inline void mamba2_forward(const ScanSizes& z, int64_t events, Rows x, Rows B, R
     plan.make(events, s.decay + k * CHUNK);
     with_steps(events, plan.inverse, s.dt + k * CHUNK, s.scaled);
     float* of_group = state + k * z.N * z.lanes();
-    scan<false>(events, false, z.group(), z.N, Rows{x.p + k * z.group(), x.row}, B, C, plan, plan.scale, s.scaled,
-                y + k * z.group(), y_row, Passage{of_group, of_group, z.lanes()});
+    scan<false>(z.group(), z.N, Rows{x.p + k * z.group(), x.row}, B, C, plan, plan.scale, s.scaled,
+                Out{y + k * z.group(), y_row}, Passage{of_group, of_group, z.lanes()});
   }
 }
 
@@ -129,11 +123,10 @@ inline void mamba2_backward(const ScanSizes& z, int64_t events, Rows x, Rows B, 
   for (int64_t k = 0; k < z.m; k++) {
     float *dt = s.dt + k * CHUNK, *decay = s.decay + k * CHUNK;
     const Rows xk{x.p + k * P, x.row}, dyk{dy.p + k * P, dy.row};
-    auto at = [](Rows r, int64_t t) { return Rows{r.p + t * r.row, r.row}; };
 
     plan_back(0, events, decay, dt, s, plan);
-    scan<false>(events, true, P, z.N, dyk, C, B, plan, plan.scale, plan.inverse, g.dx + k * P, g.dx_row,
-                Passage{later + k * lanes, later + k * lanes, z.lanes()});
+    scan<false>(P, z.N, dyk.back(events), C.back(events), B.back(events), plan, plan.scale, plan.inverse,
+                Out{g.dx + k * P, g.dx_row}.back(events), Passage{later + k * lanes, later + k * lanes, z.lanes()});
     for (int64_t i = 0; i < lanes; i++) later[k * lanes + i] *= decay[0];
 
     const float* before = state + k * size;
@@ -144,7 +137,7 @@ inline void mamba2_backward(const ScanSizes& z, int64_t events, Rows x, Rows B, 
       plan.make(some, visited);
       with_steps(some, plan.inverse, dt + t, s.scaled);
       float* after = s.states + (t / PIECE + 1) * size;
-      scan<true>(some, false, z.N, P, at(B, t), at(xk, t), at(dyk, t), plan, plan.scale, s.scaled, s.dC + t * NP, NP,
+      scan<true>(z.N, P, B.from(t), xk.from(t), dyk.from(t), plan, plan.scale, s.scaled, Out{s.dC + t * NP, NP},
                  Passage{before, after, NP});
       before = after;
     }
@@ -163,7 +156,8 @@ inline void mamba2_backward(const ScanSizes& z, int64_t events, Rows x, Rows B, 
       float G = sum(sum_after);
       plan_back(t, end, decay, dt, s, plan);
       with_steps(end - t, plan.scale, s.plain, s.scaled);
-      scan<true>(end - t, true, z.N, P, at(C, t), at(dyk, t), at(xk, t), plan, s.scaled, plan.inverse, s.dB + t * NP, NP,
+      auto back = [&](Rows r) { return r.from(t).back(end - t); };
+      scan<true>(z.N, P, back(C), back(dyk), back(xk), plan, s.scaled, plan.inverse, Out{s.dB + t * NP, NP}.back(end - t),
                  Passage{after, after, NP});
       for (int64_t i = end - 1; i >= t; i--)
         finish_event(z, k, i, B.p + i * B.row, C.p + i * C.row, xk.p + i * xk.row, dyk.p + i * dyk.row, dt[i], A[k], s, g, G);

@@ -59,14 +59,23 @@ struct Plan {
   }
 };
 
-template <int N>
+template <int L, int P>
 struct Size {
-  static constexpr int value = N;
+  static constexpr int vectors = L, rows = P;
 };
 
+// Rows of events, in the order of the visit: back in time, `row` is negative.
 struct Rows {
   const float* p;
   int64_t row;
+  Rows from(int64_t i) const { return Rows{p + i * row, row}; }
+  Rows back(int64_t events) const { return Rows{p + (events - 1) * row, -row}; }
+};
+
+struct Out {
+  float* p;
+  int64_t row;
+  Out back(int64_t events) const { return Out{p + (events - 1) * row, -row}; }
 };
 
 // The state before the events and after them, rows of lanes; they may be the same.
@@ -76,62 +85,81 @@ struct Passage {
   int64_t row;
 };
 
-// One block of P rows of the state and one vector of lanes, over all events. R in registers. scale, inverse: of the plan,
-// or with a factor of every event's own in them.
-template <int P, bool ADD, bool BEFORE>
-INLINE void scan_block(int64_t events, bool backward, Rows v, Rows b, Rows c, const Plan& plan, const float* scale,
-                       const float* inverse, float* out, int64_t out_row, Passage s) {
-  vf R[P];
-  for (int p = 0; p < P; p++) R[p] = load(s.before + p * s.row);
-  const int64_t start = backward ? events - 1 : 0, step = backward ? -1 : 1;
-  const float *vt = v.p + start * v.row, *bt = b.p + start * b.row, *ct = c.p + start * c.row;
-  float* to = out + start * out_row;
-  const int64_t v_step = step * v.row, b_step = step * b.row, c_step = step * c.row, to_step = step * out_row;
+// One block of P rows of the state and L vectors of lanes, over all events. R in registers. scale, inverse: of the plan, or
+// with a factor of every event's own in them. ADD: to what other rows gave. LAST: no rows follow.
+template <int L, int P, bool ADD, bool LAST, bool BEFORE>
+INLINE void scan_block(Rows v, Rows b, Rows c, const Plan& plan, const float* scale, const float* inverse, Rows others,
+                       Out out, Passage s) {
+  vf R[P][L];
+  for (int p = 0; p < P; p++)
+    for (int l = 0; l < L; l++) R[p][l] = load(s.before + p * s.row + l * W);
   for (int64_t run = 0; run < plan.runs; run++) {
     if (plan.fold[run] != 1) {
       const vf f = splat(plan.fold[run]);
-      for (int p = 0; p < P; p++) R[p] *= f;
+      for (int p = 0; p < P; p++)
+        for (int l = 0; l < L; l++) R[p][l] *= f;
     }
     for (int64_t i = plan.first[run]; i < plan.first[run + 1]; i++) {
-      const vf in = load(vt) * splat(inverse[i]);
-      vf even{}, odd{};  // two sums: one would be a chain longer than the rest of the work
-      for (int p = 0; p < P; p++) {
-        vf& sum = p % 2 ? odd : even;
-        if (BEFORE) sum += splat(ct[p]) * R[p];
-        R[p] += splat(bt[p]) * in;
-        if (!BEFORE) sum += splat(ct[p]) * R[p];
+      constexpr int SUMS = P > 8 ? 2 : 1;  // one would be a chain longer than the rest of the work
+      vf in[L], sum[SUMS][L] = {};
+      for (int l = 0; l < L; l++) {
+        in[l] = load(v.p + l * W) * splat(inverse[i]);
+        if (ADD) sum[0][l] = load(others.p + l * W);
       }
-      vf total = (even + odd) * splat(scale[i]);
-      if (ADD) total += load(to);
-      store(to, total);
-      vt += v_step, bt += b_step, ct += c_step, to += to_step;
+      for (int p = 0; p < P; p++) {
+        const vf bp = splat(b.p[p]), cp = splat(c.p[p]);
+        for (int l = 0; l < L; l++) {
+          vf& of = sum[p % SUMS][l];
+          if (BEFORE) of += cp * R[p][l];
+          R[p][l] += bp * in[l];
+          if (!BEFORE) of += cp * R[p][l];
+        }
+      }
+      for (int l = 0; l < L; l++) {
+        if (SUMS == 2) sum[0][l] += sum[1][l];
+        store(out.p + l * W, LAST ? sum[0][l] * splat(scale[i]) : sum[0][l]);
+      }
+      v.p += v.row, b.p += b.row, c.p += c.row, others.p += others.row, out.p += out.row;
     }
   }
   const vf f = splat(plan.last);
-  for (int p = 0; p < P; p++) store(s.after + p * s.row, R[p] * f);
+  for (int p = 0; p < P; p++)
+    for (int l = 0; l < L; l++) store(s.after + p * s.row + l * W, R[p][l] * f);
 }
 
 // All lanes and rows. `v`, `out` and state rows are readable and writable up to a multiple of W lanes. Going back in time,
 // the state enters as the gradient of the state after the last event, its decay already applied, and leaves as the gradient
 // of the state after the first event, which the caller decays.
 template <bool BEFORE>
-inline void scan(int64_t events, bool backward, int64_t lanes, int64_t P, Rows v, Rows b, Rows c, const Plan& plan,
-                 const float* scale, const float* inverse, float* out, int64_t out_row, Passage s) {
-  constexpr int BLOCK = MANY_REGISTERS ? 16 : 8;
-  for (int64_t l = 0; l < lanes; l += W) {
-    int64_t p = 0;
-    auto block = [&](auto size) {
-      constexpr int SIZE = decltype(size)::value;
-      const Rows vl{v.p + l, v.row}, bp{b.p + p, b.row}, cp{c.p + p, c.row};
-      const Passage sp{s.before + p * s.row + l, s.after + p * s.row + l, s.row};
-      if (p) scan_block<SIZE, true, BEFORE>(events, backward, vl, bp, cp, plan, scale, inverse, out + l, out_row, sp);
-      else scan_block<SIZE, false, BEFORE>(events, backward, vl, bp, cp, plan, scale, inverse, out + l, out_row, sp);
-      p += SIZE;
-    };
-    while (p + BLOCK <= P) block(Size<BLOCK>{});
-    while (p + 4 <= P) block(Size<4>{});
-    while (p < P) block(Size<1>{});
-  }
+inline void scan(int64_t lanes, int64_t P, Rows v, Rows b, Rows c, const Plan& plan, const float* scale,
+                 const float* inverse, Out out, Passage s) {
+  constexpr int CELLS = MANY_REGISTERS ? 16 : 8;  // two vectors of lanes side by side: b and c are fetched half as often
+  // What the first rows give waits here: in a caller's tensor it could push v out of the cache, a head's rows lie there at
+  // large powers of two.
+  alignas(64) float waiting[CHUNK * 2 * W];
+  int64_t l = 0, p;
+  auto block = [&](auto size) {
+    constexpr int L = decltype(size)::vectors, SIZE = decltype(size)::rows;
+    const Rows vl{v.p + l, v.row}, bp{b.p + p, b.row}, cp{c.p + p, c.row}, others{waiting, L * W};
+    const Out to{out.p + l, out.row}, wait{waiting, L * W};
+    const Passage sp{s.before + p * s.row + l, s.after + p * s.row + l, s.row};
+    const bool last = p + SIZE == P;
+    if (p && last) scan_block<L, SIZE, true, true, BEFORE>(vl, bp, cp, plan, scale, inverse, others, to, sp);
+    else if (p) scan_block<L, SIZE, true, false, BEFORE>(vl, bp, cp, plan, scale, inverse, others, wait, sp);
+    else if (last) scan_block<L, SIZE, false, true, BEFORE>(vl, bp, cp, plan, scale, inverse, others, to, sp);
+    else scan_block<L, SIZE, false, false, BEFORE>(vl, bp, cp, plan, scale, inverse, others, wait, sp);
+    p += SIZE;
+  };
+  auto columns = [&](auto vectors) {
+    constexpr int L = decltype(vectors)::vectors;
+    p = 0;
+    while (p + CELLS / L <= P) block(Size<L, CELLS / L>{});
+    while (p + 4 <= P) block(Size<L, 4>{});
+    while (p < P) block(Size<L, 1>{});
+    l += L * W;
+  };
+  while (l + W < lanes) columns(Size<2, 0>{});
+  if (l < lanes) columns(Size<1, 0>{});
 }
 
 }  // namespace

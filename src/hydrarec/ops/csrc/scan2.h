@@ -26,9 +26,13 @@ struct Scan2 {
     elapsed = c.take(z.m);
   }
   void read_steps(int64_t g, int64_t first, int64_t events) {
-    for (int64_t t = 0; t < events; t++)
-      for (int64_t k = 0; k < m.z.m; k++) s.dt[k * CHUNK + t] = m.dt.at(first + t, g)[k];
-    decays(m.z, events, m.A + g * m.z.m, s);
+    const float* steps = m.dt.at(first, g);
+    for (int64_t k = 0; k < m.z.m; k++)
+      for (int64_t t = 0; t < events; t += W) {
+        const vf dt = load_strided(steps + t * m.dt.row + k, m.dt.row, events - t);
+        store(s.dt + k * CHUNK + t, dt);
+        store(s.decay + k * CHUNK + t, vexp(dt * splat(m.A[g * m.z.m + k])));
+      }
   }
   void fetch(int64_t g, int64_t first, int64_t end) const {
     fetch_rows(m.x, m.z.E, g, first, end), fetch_rows(m.B, m.z.N, g, first, end), fetch_rows(m.C, m.z.N, g, first, end);
@@ -42,7 +46,7 @@ struct Scan2 {
     for (int64_t first = part.begin, k = m.chunk_of(u, first); first < part.end; first += CHUNK, k++) {
       const int64_t left = part.end - first, events = left < CHUNK ? left : CHUNK;
       if (m.bounds) memcpy(m.bounds + (k * m.G + g) * size, state, size * sizeof(float));
-      fetch(g, first + CHUNK, part.end);
+
       read_steps(g, first, events);
       const bool direct = z.E % 16 == 0 && z.group() % W == 0;
       float* out = m.y + first * row + g * z.E;

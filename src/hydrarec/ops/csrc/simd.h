@@ -74,6 +74,18 @@ INLINE void store_some(float* p, vf v, int64_t n) {
     if (i < n) p[i] = v[i];
 #endif
 }
+// n values `step` apart, zeros behind them. Not by way of memory: a vector read where parts were just written waits for
+// all that is under way.
+INLINE vf load_strided(const float* p, int64_t step, int64_t n) {
+  vf v{};
+  if (n >= W) {
+    for (int i = 0; i < W; i++) v[i] = p[i * step];
+  } else {
+    for (int i = 0; i < W; i++)
+      if (i < n) v[i] = p[i * step];
+  }
+  return v;
+}
 // Zeros behind the first n lanes.
 INLINE vf first_lanes(vf v, int64_t n) {
   if (n >= W) return v;
@@ -109,6 +121,34 @@ INLINE vf sums(vf* v) {
   for (int i = 0; i < N / 2; i++) v[i] = pair_sums(v[2 * i], v[2 * i + 1]);
   if constexpr (N > 2) return sums<N / 2>(v);
   return v[0];
+}
+// Lanes of a and b in turns: those of the first halves, those of the second.
+INLINE void zip(vf a, vf b, vf& first, vf& second) {
+#if defined(__AVX512F__)
+  first = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  second = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#elif defined(__AVX2__)
+  first = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+  second = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+  first = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  second = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#endif
+}
+// in: rows x columns. out: columns x rows, with zeros behind each row up to `width`, a multiple of W, or nothing written
+// there where `width` is `rows`.
+inline void transpose(int64_t rows, int64_t columns, const float* in, int64_t in_row, float* out, int64_t out_row,
+                      int64_t width) {
+  for (int64_t r = 0; r < width; r += W)
+    for (int64_t c = 0; c < columns; c += W) {
+      vf v[W], next[W];
+      for (int i = 0; i < W; i++) v[i] = r + i < rows ? load_some(in + (r + i) * in_row + c, columns - c) : vf{};
+      for (int round = 1; round < W; round *= 2) {  // a perfect shuffle of all W * W values turns each round
+        for (int i = 0; i < W / 2; i++) zip(v[i], v[i + W / 2], next[2 * i], next[2 * i + 1]);
+        for (int i = 0; i < W; i++) v[i] = next[i];
+      }
+      for (int i = 0; i < W && c + i < columns; i++) store_some(out + (c + i) * out_row + r, v[i], width - r);
+    }
 }
 // Product of the lanes up to and including each.
 INLINE vf prefix_products(vf v) {
