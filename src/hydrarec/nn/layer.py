@@ -9,7 +9,16 @@ from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.mamba import HeadState, Mamba1Heads, Mamba2Heads
 from hydrarec.nn.norm import RMSNorm
 from hydrarec.nn.swiglu import SwiGLU
-from hydrarec.ops import draw_seed, dropout, dropout_add, feed_forward, feed_forward_fits
+from hydrarec.ops import (
+    draw_seed,
+    dropout,
+    dropout_add,
+    feed_forward,
+    feed_forward_fits,
+    linear_residual,
+    norm_linear,
+    projection_fits,
+)
 
 
 class Residual(nn.Module):
@@ -24,6 +33,11 @@ class Residual(nn.Module):
         if self.gate is None:
             return dropout_add(h, update, self.p, self.training)
         return h + torch.sigmoid(self.gate(normed)) * dropout(update, self.p, self.training)
+
+    def mask(self) -> tuple[float, int]:
+        """What a kernel needs for dropout: the share dropped now, and a seed."""
+        p = self.p if self.training else 0.0
+        return p, draw_seed() if p else 0
 
 
 class HydraLayer(nn.Module):
@@ -53,9 +67,14 @@ class HydraLayer(nn.Module):
         self, h: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None
     ) -> tuple[Tensor, HeadState]:
         """h (T, d), positions (T,) below the period -> (T, d) and the heads' state."""
-        normed = self.norm(h)
-        u, state = self.heads.mix(self.w_xz(normed), positions, offsets, state)
-        h = self.residual(h, normed, self.w_o(u))
+        if self.residual.gate is None and projection_fits(h):
+            xz = norm_linear(h, self.norm.weight, self.w_xz.weight, self.norm.eps)
+            u, state = self.heads.mix(xz, positions, offsets, state)
+            h = linear_residual(h, u, self.w_o.weight, *self.residual.mask())
+        else:
+            normed = self.norm(h)
+            u, state = self.heads.mix(self.w_xz(normed), positions, offsets, state)
+            h = self.residual(h, normed, self.w_o(u))
         return self._feed_forward(h), state
 
     def _feed_forward(self, h: Tensor) -> Tensor:
@@ -63,8 +82,7 @@ class HydraLayer(nn.Module):
         if self.ffn is None:
             return h
         if self.ffn_residual.gate is None and feed_forward_fits(h):
-            p = self.ffn_residual.p if self.training else 0.0
             weights = (self.ffn_norm.weight, self.ffn.gate_up.weight, self.ffn.down.weight)
-            return feed_forward(h, *weights, self.ffn_norm.eps, p, draw_seed() if p else 0)
+            return feed_forward(h, *weights, self.ffn_norm.eps, *self.ffn_residual.mask())
         normed = self.ffn_norm(h)
         return self.ffn_residual(h, normed, self.ffn(normed))

@@ -5,6 +5,7 @@ from hydrarec.ops.elementwise import draw_seed, dropout, dropout_add, gated_rms_
 from hydrarec.ops.feed_forward import feed_forward, feed_forward_fits
 from hydrarec.ops.library import kernels
 from hydrarec.ops.mixer import ROPE, mixer, mixer_fits
+from hydrarec.ops.projection import linear_residual, norm_linear, projection_fits
 from hydrarec.ops.scan import backends, selective_scan
 
 __all__ = [
@@ -19,8 +20,11 @@ __all__ = [
     "feed_forward_fits",
     "gated_rms_norm",
     "kernels",
+    "linear_residual",
     "mixer",
     "mixer_fits",
+    "norm_linear",
+    "projection_fits",
     "rms_norm",
     "selective_scan",
     "silu_mul",

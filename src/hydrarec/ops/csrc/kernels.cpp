@@ -3,5 +3,6 @@
 #include "elementwise.cpp"
 #include "feed_forward.cpp"
 #include "mixer.cpp"
+#include "projection.cpp"
 #include "scan.cpp"
 #include "step.cpp"

@@ -14,4 +14,20 @@ INLINE float inverse_rms(const float* x, int64_t d, float eps) {
   return 1 / __builtin_sqrtf(sum(squares) / d + eps);
 }
 
+// dx = base + the gradient of x through x / rms(x) * gain, of d floats; base may be null, dgain is added to. gain, dy and
+// dgain may be read up to a multiple of W.
+INLINE void norm_backward(int64_t d, const float* x, const float* gain, const float* dy, float eps, const float* base,
+                          float* dx, float* dgain) {
+  vf along{};
+  for (int64_t i = 0; i < d; i += W) along += first_lanes(load_some(x + i, d - i) * load(dy + i) * load(gain + i), d - i);
+  const float r = inverse_rms(x, d, eps);
+  const vf rv = splat(r), pull = splat(sum(along) * r * r * r / d);
+  for (int64_t i = 0; i < d; i += W) {
+    const vf xv = load_some(x + i, d - i), dv = load(dy + i);
+    store(dgain + i, load(dgain + i) + first_lanes(dv * xv * rv, d - i));
+    const vf change = dv * load(gain + i) * rv - xv * pull;
+    store_some(dx + i, base ? load_some(base + i, d - i) + change : change, d - i);
+  }
+}
+
 }  // namespace
