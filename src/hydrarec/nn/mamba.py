@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.rope import rotate, rotation_table
-from hydrarec.ops import ROPE, causal_conv_silu, mixer, mixer_fits, selective_scan
+from hydrarec.ops import (
+    ROPE,
+    causal_conv_silu,
+    mixer,
+    mixer_fits,
+    plain_mixer,
+    plain_mixer_fits,
+    selective_scan,
+)
 
 
 @dataclass(frozen=True)
@@ -143,22 +151,16 @@ class Mamba2Heads(MambaHeads):
     def mix(
         self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None
     ) -> tuple[Tensor, HeadState]:
-        if not mixer_fits(xz, self.conv_weight.shape[2]):
+        compiled = mixer_fits(xz, self.conv_weight.shape[2])
+        if not compiled and not plain_mixer_fits(xz, offsets):
             return super().mix(xz, positions, offsets, state)
         given = (None, None) if state is None else (state.conv, state.ssm)
+        dtype = torch.promote_types(xz.dtype, torch.float32)
         weights = (self.in_proj, self.out_proj, self.conv_weight, self.conv_bias, self.skip, self.norm)
-        table = rotation_table(self.period, self.in_proj.shape[1]) if self.rope != "none" else self.norm[:, :0]
-        u, conv, ssm, _ = mixer(
-            xz.float(),
-            *weights,
-            -self.A_log.exp(),
-            self.dt_bias,
-            offsets,
-            positions,
-            table,
-            *given,
-            ROPE[self.rope],
-            self.scale,
-            torch.is_grad_enabled(),
-        )
+        table = self.norm[:, :0]
+        if self.rope != "none":
+            table = rotation_table(self.period, self.in_proj.shape[1], dtype)
+        where = offsets, positions, table, *given, ROPE[self.rope], self.scale
+        inputs = xz.to(dtype), *weights, -self.A_log.exp(), self.dt_bias, *where
+        u, conv, ssm = mixer(*inputs, torch.is_grad_enabled())[:3] if compiled else plain_mixer(*inputs)
         return u, HeadState(conv, ssm)

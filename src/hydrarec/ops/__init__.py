@@ -5,6 +5,7 @@ from hydrarec.ops.elementwise import draw_seed, dropout, dropout_add, gated_rms_
 from hydrarec.ops.feed_forward import feed_forward, feed_forward_fits
 from hydrarec.ops.library import kernels
 from hydrarec.ops.mixer import ROPE, mixer, mixer_fits
+from hydrarec.ops.plain.mixer import plain_mixer, plain_mixer_fits
 from hydrarec.ops.projection import linear_residual, norm_linear, projection_fits
 from hydrarec.ops.scan import backends, selective_scan
 
@@ -24,6 +25,8 @@ __all__ = [
     "mixer",
     "mixer_fits",
     "norm_linear",
+    "plain_mixer",
+    "plain_mixer_fits",
     "projection_fits",
     "rms_norm",
     "selective_scan",

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydrarec.ops.checks import check_like, check_matrices
 from hydrarec.ops import gpu
+from hydrarec.ops.checks import check_like, check_matrices
 from hydrarec.ops.library import kernels, required_kernels
+from hydrarec.ops.plain.elementwise import plain_dropout_add, plain_fits, plain_rms_norm, plain_silu_mul
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -23,6 +24,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
         from hydrarec.ops.gpu.norm import rms_norm as fused
 
         return fused(x, weight, eps)
+    if plain_fits(x, weight):
+        return plain_rms_norm(x, weight, eps)
     return F.rms_norm(x, weight.shape, weight, eps)
 
 
@@ -44,23 +47,29 @@ def silu_mul(gate_up: Tensor) -> Tensor:
         from hydrarec.ops.gpu.swiglu import swiglu
 
         return swiglu(gate_up)
+    if plain_fits(gate_up):
+        return plain_silu_mul(gate_up)
     gate, up = gate_up.chunk(2, dim=-1)
     return F.silu(gate) * up
 
 
 def dropout_add(base: Tensor, x: Tensor, p: float, training: bool) -> Tensor:
     """base + Dropout(x), both (T, d). In training the mask's seed is drawn from torch's generator."""
-    if not _fits(x) or not _fits(base):
-        return base + F.dropout(x, p, training)
     active = training and p > 0
+    if not _fits(x) or not _fits(base):
+        if active and p < 1 and plain_fits(base, x):
+            return plain_dropout_add(base, x, p)
+        return base + F.dropout(x, p, training)
     out: Tensor = _dropout_add(base.float(), x.float(), p if active else 0.0, draw_seed() if active else 0)
     return out
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Dropout of (T, d)."""
-    if not _fits(x) or not training or p == 0:
-        return F.dropout(x, p, training)
+    if not training or p == 0:
+        return x
+    if not _fits(x):
+        return plain_dropout_add(None, x, p) if plain_fits(x) and p < 1 else F.dropout(x, p, training)
     out: Tensor = _dropout_add(None, x.float(), p, draw_seed())
     return out
 
