@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydrarec.nn.config import EncoderConfig
-from hydrarec.nn.rope import rotate, rotation_table
+from hydrarec.nn.rope import interact, rotate, rotation_table
 from hydrarec.ops import (
     ROPE,
     causal_conv_silu,
+    gated_rms_norm,
     mixer,
     mixer_fits,
     plain_mixer,
@@ -73,9 +74,7 @@ class MambaHeads(nn.Module):
         conv = self.conv_weight.new_zeros(n_users, K - 1, G, F_)
         return HeadState(conv, self.conv_weight.new_zeros(n_users, G, self.inner, self.d_state))
 
-    def mix(
-        self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None
-    ) -> tuple[Tensor, HeadState]:
+    def mix(self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
         """U = Mamba(SiLU(x)) * RoPE(SiLU(z)) * scale.
 
         Args:
@@ -86,14 +85,12 @@ class MambaHeads(nn.Module):
             (T, G c), and the state.
         """
         G, c = self.in_proj.shape[:2]
-        paths = F.silu(xz).unflatten(1, (-1, G, c))  # (T, 2 or 1, G, c)
-        x, z = paths[:, 0], paths[:, -1]
+        paths = xz.unflatten(1, (xz.shape[1] // (G * c), G, c))  # (T, 2 or 1, G, c)
+        x, z = F.silu(paths[:, 0]), paths[:, -1]
+        y, state = self(rotate(x, positions) if self.rope == "x" else x, offsets, state)
         if self.rope == "z":
-            z = rotate(z, positions)
-        elif self.rope == "x":
-            x = rotate(x, positions)
-        y, state = self(x, offsets, state)
-        return (y * z * self.scale).flatten(1), state
+            return interact(y, z, positions, self.scale).flatten(1), state
+        return (y * F.silu(z) * self.scale).flatten(1), state
 
     def convolve(self, x: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, Tensor]:
         return causal_conv_silu(x, self.conv_weight, self.conv_bias, offsets, state.conv if state else None)
@@ -145,12 +142,9 @@ class Mamba2Heads(MambaHeads):
         values, B, C = joint.split([E, N, N], dim=2)
         dt = F.softplus(step + self.dt_bias)
         y, ssm = self.scan(values, dt, -self.A_log.exp(), B, C, offsets, state)
-        y = F.rms_norm(y * F.silu(gate), (E,), eps=1e-5) * self.norm
-        return per_head(y, self.out_proj), HeadState(conv, ssm)
+        return per_head(gated_rms_norm(y, gate, self.norm, 1e-5), self.out_proj), HeadState(conv, ssm)
 
-    def mix(
-        self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None
-    ) -> tuple[Tensor, HeadState]:
+    def mix(self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
         compiled = mixer_fits(xz, self.conv_weight.shape[2])
         if not compiled and not plain_mixer_fits(xz, offsets):
             return super().mix(xz, positions, offsets, state)

@@ -7,7 +7,7 @@ from typing import Any
 from hydrarec.ops.compile import compiler, is_current
 from hydrarec.ops.library import HIDDEN, kernels_or_reason, library_path
 
-FALLBACK_COST = 4  # times as long that a training step takes in plain PyTorch, by `hydrarec bench`
+FALLBACK_COST = 3  # times as long that a training step takes in plain PyTorch, by `hydrarec bench`
 _COST = f"a training step takes about {FALLBACK_COST} times as long"
 
 

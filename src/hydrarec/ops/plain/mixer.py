@@ -14,6 +14,7 @@ from hydrarec.ops.plain.head import Weights, heads, heads_backward
 from hydrarec.ops.plain.inputs import window_weights
 from hydrarec.ops.plain.paths import paths, paths_backward
 from hydrarec.ops.plain.tiles import Tile, tiles
+from hydrarec.ops.status import warn_of_absence
 
 _FLOATS = 2**18  # of a tile's convolved inputs
 
@@ -42,6 +43,7 @@ def plain_mixer(
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See ``hydrarec.ops.mixer.mixer``; all tensors in one dtype, float32 or float64."""
+    warn_of_absence()
     (G, W, K), E, m, U = conv_weight.shape, skip.shape[1], A.shape[1], len(offsets) - 1
     N = (W - E) // 2
     gate, joint, step = (part.contiguous() for part in in_proj.split([E, W, m], dim=2))
