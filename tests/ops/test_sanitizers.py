@@ -15,7 +15,16 @@ from kernel_cases import needs_kernels
 from hydrarec.ops.compile import build, compiler
 
 HERE = Path(__file__).parent
-TESTS = ("kernel_arguments", "kernel_scan", "kernel_conv", "mixer", "kernel_stretches", "elementwise", "feed_forward", "projection")
+TESTS = (
+    "kernel_arguments",
+    "kernel_scan",
+    "kernel_conv",
+    "mixer",
+    "kernel_stretches",
+    "elementwise",
+    "feed_forward",
+    "projection",
+)
 CHOSEN = "not any_shape and not are_the_references and not alone"  # the same on many more shapes, slowly
 # -O0: a quarter of the time to compile, and nothing is optimised away before it is looked at.
 FLAGS = ("-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")

@@ -83,7 +83,7 @@ class HydraLayer(nn.Module):
             return h
         if self.ffn_residual.gate is None and feed_forward_fits(h):
             weights = (self.ffn_norm.weight, self.ffn.gate_up.weight, self.ffn.down.weight)
-            out: Tensor = feed_forward(h, *weights, self.ffn_norm.eps, *self.ffn_residual.mask())
-            return out
+            return feed_forward(h, *weights, self.ffn_norm.eps, *self.ffn_residual.mask())
         normed = self.ffn_norm(h)
-        return self.ffn_residual(h, normed, self.ffn(normed))
+        after: Tensor = self.ffn_residual(h, normed, self.ffn(normed))
+        return after

@@ -196,7 +196,6 @@ inline void carry_context(const MixerSizes& z, int64_t events, Projected p) {
 
 // From a chunk's projected inputs to what out_proj reads: s.scanned and s.normed.
 inline void mix_chunk(const MixerSizes& z, const MixerWeights& w, int64_t events, Projected p, MixerScratch& s) {
-  const int64_t E = z.head.scan.E;
   read_chunk(z.head, w.head, events, p, s.sigmoids, s.head);
   scan_chunk(z.head, w.head, events, s.head, s.scanned, z.e_row());
   for (int64_t t = 0; t < events; t++)

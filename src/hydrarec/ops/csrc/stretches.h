@@ -37,7 +37,7 @@ struct Stretches {
   int64_t size;     // floats of a state that passes
   float* exchange;  // [parts][2][size]: what enters a part's second stretch, and `kept` on the way there
 
-  bool cut() const { return tasks.U * tasks.G && tasks.parts > tasks.U * tasks.G; }
+  bool cut() const { return tasks.U > 0 && tasks.G > 0 && tasks.parts > tasks.U * tasks.G; }
   int64_t exchanged() const { return cut() ? tasks.parts * 2 * size : 0; }
   int64_t chunks(int64_t u) const { return (tasks.offsets[u + 1] - tasks.offsets[u] + CHUNK - 1) / CHUNK; }
   // The first part that has to do with a task: one for each task, the others by their lengths.
@@ -98,7 +98,7 @@ inline Tasks tasks_for(int64_t U, int64_t G, const int64_t* offsets, int64_t thr
   int64_t longest = 0;
   for (int64_t u = 0; u < U; u++)
     if (offsets[u + 1] - offsets[u] > longest) longest = offsets[u + 1] - offsets[u];
-  const bool cut = U * G && longest > (2 * LEAST - 1) * CHUNK && threads > U * G;
+  const bool cut = U > 0 && G > 0 && longest > (2 * LEAST - 1) * CHUNK && threads > U * G;
   return Tasks{U, G, offsets, cut ? threads : parts_for(U * G, threads)};
 }
 
