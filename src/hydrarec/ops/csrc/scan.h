@@ -17,8 +17,7 @@ namespace {
 
 constexpr int64_t CHUNK = 64;  // events between two saved states
 
-// The decays of some events turned into scales: with S = s R the update of R is one fused multiply-add. Events stand in
-// the order of the visit. A run begins where the scale got small: it is folded into R and starts again at 1.
+// The decays of some events turned into scales: with S = s R the update of R is one fused multiply-add. A run begins where the scale got small: it is folded into R and starts again at 1.
 struct Plan {
   float scale[CHUNK], inverse[CHUNK];
   float fold[CHUNK + 2];  // what R is multiplied by before a run
@@ -88,18 +87,22 @@ struct Passage {
 // One block of P rows of the state and L vectors of lanes, over all events. R in registers. scale, inverse: of the plan, or
 // with a factor of every event's own in them. ADD: to what other rows gave. LAST: no rows follow.
 template <int L, int P, bool ADD, bool LAST, bool BEFORE>
-INLINE void scan_block(Rows v, Rows b, Rows c, const Plan& plan, const float* scale, const float* inverse, Rows others,
-                       Out out, Passage s) {
+INLINE void scan_block(bool back, Rows v, Rows b, Rows c, const Plan& plan, const float* scale, const float* inverse,
+                       Rows others, Out out, Passage s) {
   vf R[P][L];
+  const vf entering = splat(back ? plan.last : 1), leaving = splat(back ? 1 : plan.last);
   for (int p = 0; p < P; p++)
-    for (int l = 0; l < L; l++) R[p][l] = load(s.before + p * s.row + l * W);
-  for (int64_t run = 0; run < plan.runs; run++) {
-    if (plan.fold[run] != 1) {
-      const vf f = splat(plan.fold[run]);
-      for (int p = 0; p < P; p++)
-        for (int l = 0; l < L; l++) R[p][l] *= f;
-    }
-    for (int64_t i = plan.first[run]; i < plan.first[run + 1]; i++) {
+    for (int l = 0; l < L; l++) R[p][l] = load(s.before + p * s.row + l * W) * entering;
+  auto fold = [&](int64_t run) {
+    if (plan.fold[run] == 1) return;
+    const vf f = splat(plan.fold[run]);
+    for (int p = 0; p < P; p++)
+      for (int l = 0; l < L; l++) R[p][l] *= f;
+  };
+  for (int64_t r = 0; r < plan.runs; r++) {
+    const int64_t run = back ? plan.runs - 1 - r : r, first = plan.first[run], end = plan.first[run + 1];
+    if (!back) fold(run);
+    for (int64_t n = first, i = back ? end - 1 : first, step = back ? -1 : 1; n < end; n++, i += step) {
       constexpr int SUMS = P > 8 ? 2 : 1;  // one would be a chain longer than the rest of the work
       vf in[L], sum[SUMS][L] = {};
       for (int l = 0; l < L; l++) {
@@ -121,18 +124,20 @@ INLINE void scan_block(Rows v, Rows b, Rows c, const Plan& plan, const float* sc
       }
       v.p += v.row, b.p += b.row, c.p += c.row, others.p += others.row, out.p += out.row;
     }
+    if (back) fold(run);
   }
-  const vf f = splat(plan.last);
   for (int p = 0; p < P; p++)
-    for (int l = 0; l < L; l++) store(s.after + p * s.row + l * W, R[p][l] * f);
+    for (int l = 0; l < L; l++) store(s.after + p * s.row + l * W, R[p][l] * leaving);
 }
 
 // All lanes and rows. `v`, `out` and state rows are readable and writable up to a multiple of W lanes. Going back in time,
-// the state enters as the gradient of the state after the last event, its decay already applied, and leaves as the gradient
-// of the state after the first event, which the caller decays.
+// the gradient of the state after the last event enters, and that of the state before the first leaves. Everything is the
+// forward's transpose, so the plan is the forward's: its runs from the last to the first, scale and inverse in each
+// other's place.
 template <bool BEFORE>
-inline void scan(int64_t lanes, int64_t P, Rows v, Rows b, Rows c, const Plan& plan, const float* scale,
-                 const float* inverse, Out out, Passage s) {
+inline void scan(int64_t events, bool back, int64_t lanes, int64_t P, Rows v, Rows b, Rows c, const Plan& plan,
+                 const float* scale, const float* inverse, Out out, Passage s) {
+  if (back) v = v.back(events), b = b.back(events), c = c.back(events), out = out.back(events);
   constexpr int CELLS = MANY_REGISTERS ? 16 : 8;  // two vectors of lanes side by side: b and c are fetched half as often
   // What the first rows give waits here: in a caller's tensor it could push v out of the cache, a head's rows lie there at
   // large powers of two.
@@ -144,10 +149,10 @@ inline void scan(int64_t lanes, int64_t P, Rows v, Rows b, Rows c, const Plan& p
     const Out to{out.p + l, out.row}, wait{waiting, L * W};
     const Passage sp{s.before + p * s.row + l, s.after + p * s.row + l, s.row};
     const bool last = p + SIZE == P;
-    if (p && last) scan_block<L, SIZE, true, true, BEFORE>(vl, bp, cp, plan, scale, inverse, others, to, sp);
-    else if (p) scan_block<L, SIZE, true, false, BEFORE>(vl, bp, cp, plan, scale, inverse, others, wait, sp);
-    else if (last) scan_block<L, SIZE, false, true, BEFORE>(vl, bp, cp, plan, scale, inverse, others, to, sp);
-    else scan_block<L, SIZE, false, false, BEFORE>(vl, bp, cp, plan, scale, inverse, others, wait, sp);
+    if (p && last) scan_block<L, SIZE, true, true, BEFORE>(back, vl, bp, cp, plan, scale, inverse, others, to, sp);
+    else if (p) scan_block<L, SIZE, true, false, BEFORE>(back, vl, bp, cp, plan, scale, inverse, others, wait, sp);
+    else if (last) scan_block<L, SIZE, false, true, BEFORE>(back, vl, bp, cp, plan, scale, inverse, others, to, sp);
+    else scan_block<L, SIZE, false, false, BEFORE>(back, vl, bp, cp, plan, scale, inverse, others, wait, sp);
     p += SIZE;
   };
   auto columns = [&](auto vectors) {

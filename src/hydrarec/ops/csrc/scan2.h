@@ -11,7 +11,7 @@ struct Scan2 {
   const ScanCall& m;
   ScanScratch s;
   Padded x, B, C, dy;
-  float *y, *dx, *dB, *dC, *ddt, *state, *turned, *later, *later_turned, *elapsed;
+  float *y, *ddt, *state, *turned, *later, *later_turned, *elapsed;
   int64_t e_row, n_row;
 
   explicit Scan2(const ScanCall& call) : m(call), e_row(pad(call.z.E) + 16), n_row(pad(call.z.N)) {}
@@ -20,8 +20,7 @@ struct Scan2 {
     s.cut(c, z);
     x = Padded{c.take(CHUNK * e_row), e_row}, dy = Padded{c.take(CHUNK * e_row), e_row};
     B = Padded{c.take(CHUNK * n_row), n_row}, C = Padded{c.take(CHUNK * n_row), n_row};
-    y = c.take(CHUNK * e_row), dx = c.take(CHUNK * e_row), dB = c.take(CHUNK * n_row), dC = c.take(CHUNK * n_row);
-    ddt = c.take(z.m * CHUNK), state = c.take(z.forward_state()), turned = c.take(z.turned_state());
+    y = c.take(CHUNK * e_row), ddt = c.take(z.m * CHUNK), state = c.take(z.forward_state()), turned = c.take(z.turned_state());
     later = c.take(z.forward_state()), later_turned = c.take(z.turned_state());
     elapsed = c.take(z.m);
   }
@@ -46,7 +45,6 @@ struct Scan2 {
     for (int64_t first = part.begin, k = m.chunk_of(u, first); first < part.end; first += CHUNK, k++) {
       const int64_t left = part.end - first, events = left < CHUNK ? left : CHUNK;
       if (m.bounds) memcpy(m.bounds + (k * m.G + g) * size, state, size * sizeof(float));
-
       read_steps(g, first, events);
       const bool direct = z.E % 16 == 0 && z.group() % W == 0;
       float* out = m.y + first * row + g * z.E;
@@ -67,14 +65,12 @@ struct Scan2 {
     for (int64_t k = part.chunks() - 1; k >= 0; k--) {
       const auto [first, events] = part.chunk(k);
       forward_to_turned(z, m.bounds + (m.chunk_of(u, first) * m.G + g) * size, turned);
-      if (k) fetch(g, first - CHUNK, first), fetch_rows(m.dy, z.E, g, first - CHUNK, first);
       read_steps(g, first, events);
       mamba2_backward(z, events, x.of(m.x, z.E, z.group(), first, g, events), B.of(m.B, z.N, z.N, first, g, events),
                       C.of(m.C, z.N, z.N, first, g, events), dy.of(m.dy, z.E, z.group(), first, g, events),
-                      m.A + g * z.m, s, turned, later, later_turned, ScanGradients{dx, e_row, dB, dC, n_row, ddt, dA});
-      write_rows(m.dx + (first * m.G + g) * z.E, m.G * z.E, dx, e_row, z.E, events);
-      write_rows(m.dB + (first * m.G + g) * z.N, m.G * z.N, dB, n_row, z.N, events);
-      write_rows(m.dC + (first * m.G + g) * z.N, m.G * z.N, dC, n_row, z.N, events);
+                      m.A + g * z.m, s, turned, later, later_turned,
+                      ScanGradients{m.dx + (first * m.G + g) * z.E, m.G * z.E, m.dB + (first * m.G + g) * z.N,
+                                    m.dC + (first * m.G + g) * z.N, m.G * z.N, ddt, dA});
       for (int64_t t = 0; t < events; t++)
         for (int64_t i = 0; i < z.m; i++) m.ddt[((first + t) * m.G + g) * z.m + i] = ddt[i * CHUNK + t];
     }
