@@ -32,7 +32,10 @@ def compare(given_problem, sizes, rope="z", dtype=torch.float64, forward=1e-12, 
     names = ("u", "conv_final", "final", *given_problem)
     for name, one, other in zip(names, got, expected, strict=True):
         assert one.dtype == dtype, name
-        close(one, other, forward if name in names[:3] else backward)
+        if name == "A":  # zero for a single event, which is what is left of terms that cancel
+            near(one, other, backward, sum(sizes) ** 0.5)
+        else:
+            close(one, other, forward if name in names[:3] else backward)
 
 
 @pytest.mark.parametrize("rope", ROPE)
