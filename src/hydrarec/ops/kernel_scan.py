@@ -26,18 +26,18 @@ def kernel_scan(
     check_scan_kernel(x, dt, A, B, C, offsets, state)
     offsets = offsets.contiguous()
     x, dt, B, C = map(dense_rows, (x, dt, B, C))
-    sizes, starts = _sizes(x, dt, A, B, C, offsets)
+    starts = chunk_starts(offsets)
     y, final = x.new_empty(x.shape), state.new_empty(state.shape)
-    bounds = x.new_empty(_bounds_shape(A, state, int(starts[-1]) if keep else 0))
+    bounds = x.new_empty(bounds_shape(A, state, int(starts[-1]) if keep else 0))
     tensors = (offsets, starts, x, dt, A.contiguous(), B, C, state.contiguous(), bounds if keep else None)
-    required_kernels().call(f"{_name(A)}_forward", sizes, tensors, (y, final), torch.get_num_threads())
+    required_kernels().call(f"{_name(A)}_forward", scan_sizes(*tensors), tensors, (y, final), torch.get_num_threads())
     return y, final, bounds
 
 
 @kernel_scan.register_fake
 def _(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, state: Tensor, keep: bool) -> Any:
     chunks = torch.library.get_ctx().new_dynamic_size() if keep else 0
-    return x.new_empty(x.shape), state.new_empty(state.shape), x.new_empty(_bounds_shape(A, state, chunks))
+    return x.new_empty(x.shape), state.new_empty(state.shape), x.new_empty(bounds_shape(A, state, chunks))
 
 
 @torch.library.custom_op("hydrarec::scan_backward", mutates_args=(), device_types="cpu")
@@ -55,14 +55,14 @@ def kernel_scan_backward(
     """Gradients of x, dt, A, B, C and the initial states."""
     check_scan_kernel(x, dt, A, B, C, offsets, dfinal)
     check_like("dy", dy, x.shape)
-    check_bounds(bounds, offsets, *_bounds_shape(A, dfinal, 0)[1:])
+    check_bounds(bounds, offsets, *bounds_shape(A, dfinal, 0)[1:])
     offsets, bounds = offsets.contiguous(), bounds.contiguous()
     x, dt, B, C, dy = map(dense_rows, (x, dt, B, C, dy))
-    sizes, starts = _sizes(x, dt, A, B, C, offsets)
     gradients = [t.new_empty(t.shape) for t in (x, dt, A, B, C, dfinal)]
     gradients[2].zero_()
-    tensors = (offsets, starts, x, dt, A.contiguous(), B, C, None, bounds)
-    arguments = ([*sizes, *dy.stride()[:2]], tensors, (dy, dfinal.contiguous()), gradients, torch.get_num_threads())
+    tensors = (offsets, chunk_starts(offsets), x, dt, A.contiguous(), B, C, None, bounds)
+    sizes = [*scan_sizes(*tensors), *dy.stride()[:2]]
+    arguments = (sizes, tensors, (dy, dfinal.contiguous()), gradients, torch.get_num_threads())
     required_kernels().call(f"{_name(A)}_backward", *arguments)
     return tuple(gradients)  # type: ignore[return-value]
 
@@ -95,15 +95,17 @@ def _name(A: Tensor) -> str:
     return "mamba1_scan" if A.dim() == 3 else "mamba2_scan"
 
 
-def _sizes(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor) -> tuple[list[int], Tensor]:
-    """What the kernel needs to know, and the number of the first chunk of each history."""
+def scan_sizes(
+    offsets: Tensor, starts: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *_: Tensor | None
+) -> list[int]:
+    """What the kernel needs to know of the tensors it is called with."""
     T, G, E = x.shape
     m = A.shape[1] if A.dim() == 2 else E
     strides = [stride for t in (x, dt, B, C) for stride in t.stride()[:2]]
-    return [T, offsets.numel() - 1, G, E, B.shape[2], m, *strides], chunk_starts(offsets)
+    return [T, offsets.numel() - 1, G, E, B.shape[2], m, *strides]
 
 
-def _bounds_shape(A: Tensor, state: Tensor, chunks: Any) -> tuple[Any, ...]:
+def bounds_shape(A: Tensor, state: Tensor, chunks: Any) -> tuple[Any, ...]:
     """Mamba-2 keeps states with channels for lanes: (chunks, G, m N lanes of E/m, padded to 16)."""
     _, G, E, N = state.shape
     if A.dim() == 3:

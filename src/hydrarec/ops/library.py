@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -49,9 +49,20 @@ class Kernels:
         Raises:
             MemoryError: there is no room for the kernel's scratch memory.
         """
+        self.prepare(name, *arguments)()
+
+    def prepare(
+        self, name: str, *arguments: "Sequence[int] | Sequence[Tensor | None] | float | int"
+    ) -> Callable[[], None]:
+        """``call``, ready to be made again and again; the tensors must live as long."""
         function = getattr(self._library, f"{name}_{self.isa}")
-        if function(*map(_argument, arguments)) == _OUT_OF_MEMORY:
-            raise MemoryError(f"no memory for the work space of the kernel {name}")
+        converted = tuple(map(_argument, arguments))
+
+        def run() -> None:
+            if function(*converted) == _OUT_OF_MEMORY:
+                raise MemoryError(f"no memory for the work space of the kernel {name}")
+
+        return run
 
 
 def _argument(value: "Sequence[int] | Sequence[Tensor | None] | float | int") -> object:
