@@ -16,6 +16,7 @@ from typing import Any
 from hydrarec.bench.scale import Scale
 from hydrarec.config import build
 from hydrarec.errors import HydrarecError
+from hydrarec.machine import keep_freed_memory
 
 
 def apart(function: str, scale: Scale, environment: Mapping[str, str] | None = None) -> Any:
@@ -41,6 +42,7 @@ def apart(function: str, scale: Scale, environment: Mapping[str, str] | None = N
 
 
 def _main(function: str) -> None:
+    keep_freed_memory()
     module, _, name = function.partition(":")
     scale = build(Scale, json.load(sys.stdin), "scale")
     print(json.dumps(asdict(getattr(import_module(module), name)(scale))))

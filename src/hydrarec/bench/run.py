@@ -9,7 +9,7 @@ from hydrarec.bench.figures import chosen, measure
 from hydrarec.bench.report import Findings
 from hydrarec.bench.rows import Row
 from hydrarec.bench.scale import Scale
-from hydrarec.machine import machine
+from hydrarec.machine import keep_freed_memory, machine
 from hydrarec.ops import backends
 from hydrarec.progress import Progress, Silent
 
@@ -22,6 +22,7 @@ def run_bench(names: Sequence[str] = (), scale: Scale | None = None, progress: P
     Raises:
         InputError: an unknown name.
     """
+    keep_freed_memory()  # as training does, for every model
     scale, progress = scale or FULL, progress or Silent()
     figures: dict[str, float] = {}
     rows: list[Row] = []

@@ -13,7 +13,7 @@ from hydrarec.nn.norm import RMSNorm
 from hydrarec.nn.rope import positions_of
 from hydrarec.nn.state import EncoderState
 from hydrarec.nn.step import Stepper, fits, step_by_layers
-from hydrarec.ops import dropout
+from hydrarec.ops import dropout, norm_linear, projection_fits
 
 
 class HydraEncoder(nn.Module):
@@ -58,11 +58,18 @@ class HydraEncoder(nn.Module):
             before = None if state is None else HeadState(state.conv[:, i], state.ssm[:, i])
             h, after = layer(h, positions, batch.offsets, before)
             states.append(after)
-        h = self.output(h)
+        h = self._output(h)
         hidden = h[batch.last.clamp(min=0)] if len(h) else h.new_zeros(batch.n_users, h.shape[1])
         kept = torch.zeros_like(hidden) if state is None else state.hidden
         hidden = torch.where((batch.lengths > 0).unsqueeze(1), hidden, kept)
         return h, _stack(states, start + batch.lengths, hidden)
+
+    def _output(self, h: Tensor) -> Tensor:
+        if not isinstance(self.output, nn.Sequential) or not projection_fits(h):
+            projected: Tensor = self.output(h)
+            return projected
+        norm, linear = cast(RMSNorm, self.output[0]), cast(nn.Linear, self.output[1])
+        return norm_linear(h, norm.weight, linear.weight, norm.eps)
 
     @torch.no_grad()
     def step_(self, x: Tensor, state: EncoderState) -> Tensor:

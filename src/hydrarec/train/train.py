@@ -20,7 +20,7 @@ from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.files import alone_in
 from hydrarec.losses.config import loss, make_sampler
-from hydrarec.machine import machine, peak_memory_bytes
+from hydrarec.machine import keep_freed_memory, machine, peak_memory_bytes
 from hydrarec.models.contract import CountModel, Model
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
@@ -95,6 +95,7 @@ def _fit_neural(
     measure: Callable[..., Evaluation],
     device: str,
 ) -> tuple[NeuralModel, dict[str, Any]]:
+    keep_freed_memory()
     settings = run.settings
     model = kind(settings.model, dataset.n_items).to(device)
     config = settings.train

@@ -16,7 +16,7 @@ from hydrarec.ops.plain.paths import paths, paths_backward
 from hydrarec.ops.plain.tiles import Tile, tiles
 from hydrarec.ops.status import warn_of_absence
 
-_FLOATS = 2**18  # of a tile's convolved inputs
+_FLOATS = 2**18  # of a tile's convolved inputs, for each thread: what its cache holds
 
 
 def plain_mixer_fits(xz: Tensor, offsets: Tensor) -> bool:
@@ -86,7 +86,7 @@ class _Mixer(torch.autograd.Function):
         G, c, width = w.joint.shape
         K = conv.shape[2] + 1
         u, conv, state = xz.new_empty(len(xz), G * c), conv.clone(), state.clone()
-        ctx.tiles = tiles(offsets, K - 1, _FLOATS // (G * width), xz.dtype)
+        ctx.tiles = tiles(offsets, K - 1, _FLOATS * torch.get_num_threads() // (G * width), xz.dtype)
         kept = list[Tensor]()
         for tile in ctx.tiles:
             conv_before, before = conv[:, tile.users].clone(), state[:, tile.users].clone()
