@@ -65,11 +65,13 @@ class HydraEncoder(nn.Module):
         return h, _stack(states, start + batch.lengths, hidden)
 
     def _output(self, h: Tensor) -> Tensor:
-        if not isinstance(self.output, nn.Sequential) or not projection_fits(h):
-            projected: Tensor = self.output(h)
-            return projected
-        norm, linear = cast(RMSNorm, self.output[0]), cast(nn.Linear, self.output[1])
-        return norm_linear(h, norm.weight, linear.weight, norm.eps)
+        projected: Tensor
+        if isinstance(self.output, nn.Sequential) and projection_fits(h):
+            norm, linear = cast(RMSNorm, self.output[0]), cast(nn.Linear, self.output[1])
+            projected = norm_linear(h, norm.weight, linear.weight, norm.eps)
+        else:
+            projected = self.output(h)
+        return projected
 
     @torch.no_grad()
     def step_(self, x: Tensor, state: EncoderState) -> Tensor:
