@@ -22,6 +22,7 @@ def tiny():
         few=2,
         many=9,
         users=4,
+        cached_history=70,
         gemm=16,
         rounds=2,
         seconds=0,

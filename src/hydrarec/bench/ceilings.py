@@ -24,6 +24,17 @@ def gemm(size: int) -> Subject:
     )
 
 
+def copy(n_bytes: int) -> Subject:
+    """A large array copied on one core."""
+    source, target = torch.zeros(2, n_bytes, dtype=torch.uint8)
+    return Subject(
+        variant=Variant(run=lambda _: target.copy_(source)),
+        events=1,
+        work="copy",
+        shape=f"{n_bytes >> 20} MB read, as much written",
+    )
+
+
 def ceilings(scale: Scale) -> dict[str, float]:
     """Best rate of seven, of one core.
 

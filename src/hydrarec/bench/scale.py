@@ -21,6 +21,7 @@ class Scale:
         curve_events: events of a training step of that plot, where one history has fewer.
         few, many: events that a user's state has seen before the steps that are compared.
         users: batch of the steps per second.
+        cached_history: events of the history that the scan alone goes through; with gradients it fits in one megabyte.
         gemm: rows and columns of the matrices of the ceiling.
         rounds: rounds of a measurement, at least, where the limit allows.
         seconds: how long a measurement goes on after that.
@@ -42,6 +43,7 @@ class Scale:
     few: int = 10
     many: int = 50_000
     users: int = 1024
+    cached_history: int = 256
     gemm: int = 1024
     rounds: int = 7
     seconds: float = 12
