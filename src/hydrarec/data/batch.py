@@ -7,6 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hydrarec.errors import InputError
+
+REQUEST_TIMES = "request_times"  # the column of that name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -16,7 +20,8 @@ class Batch:
         items: (T,) int64, item rows.
         times: (T,) int64, seconds; zeros where the events have no time.
         offsets: (B+1,) int64; history b is ``items[offsets[b]:offsets[b+1]]``.
-        columns: further per-event columns by name, each (T, ...).
+        columns: further per-event columns by name, each (T, ...). ``request_times`` (T,) int64 seconds is when the
+            hidden state of an event is asked: at the time of the event after it, or of the request.
     """
 
     items: Tensor
@@ -37,6 +42,17 @@ class Batch:
     def last(self) -> Tensor:
         """(B,) int64, position of each history's last event. Histories must not be empty."""
         return self.offsets[1:] - 1
+
+    @property
+    def request_times(self) -> Tensor:
+        """(T,) int64, when the hidden state of each event is asked.
+
+        Raises:
+            InputError: the batch was made without.
+        """
+        if REQUEST_TIMES not in self.columns:
+            raise InputError("this model answers for a moment: give the times of the events and of the request")
+        return self.columns[REQUEST_TIMES]
 
     def to(self, device: torch.device | str) -> "Batch":
         return replace(

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydrarec.data.batch import Batch
+from hydrarec.data.batch import REQUEST_TIMES, Batch
 from hydrarec.data.store import Dataset
 
 
@@ -15,13 +15,20 @@ def places(first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stretch_batch(dataset: Dataset, first: np.ndarray, end: np.ndarray) -> Batch:
-    """The events ``first[i]:end[i]`` as B histories, with all columns of the data set."""
+    """The events ``first[i]:end[i]`` as B histories, with all columns of the data set.
+
+    Each is asked when the event after it happens: none of them may be the very last event of the data set.
+    """
     where, offsets = places(first, end)
+    times = np.asarray(dataset.times)
     return Batch(
         items=torch.from_numpy(np.asarray(dataset.items)[where].astype(np.int64)),
-        times=torch.from_numpy(np.asarray(dataset.times)[where]),
+        times=torch.from_numpy(times[where]),
         offsets=torch.from_numpy(offsets),
-        columns={name: torch.from_numpy(np.asarray(column)[where]) for name, column in dataset.columns.items()},
+        columns={
+            **{name: torch.from_numpy(np.asarray(column)[where]) for name, column in dataset.columns.items()},
+            REQUEST_TIMES: torch.from_numpy(times[where + 1]),
+        },
     )
 
 
