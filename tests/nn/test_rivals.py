@@ -1,6 +1,7 @@
 """The encoders that Hydra is measured against are what they say they are."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -95,24 +96,45 @@ def test_sasrec_is_softmax_attention_and_a_feed_forward_part_of_width_d():
     close(model(x), layer_norm(h, model.norm), 1e-12)
 
 
+def plain_norm(x):
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
 @pytest.mark.parametrize("block", [1, 4, 64])
-def test_hstu_is_its_formula(block, monkeypatch):
+@pytest.mark.parametrize("time", [True, False])
+def test_hstu_is_its_formula(block, time, monkeypatch):
     monkeypatch.setattr(hstu_module, "BLOCK", block)
-    model = make(HSTU, ffn=None, n_layers=1).double()
+    model = make(partial(HSTU, time=time), ffn=None, n_layers=1).double()
     x, times = inputs(model)
-    x = x.double()
-    layer = model.layers[0]
-    u, v, q, k = F.silu(layer.uvqk(layer_norm(x, layer.norm))).chunk(4, dim=2)
+    asked = times + torch.randint(0, 10**7, times.shape, generator=torch.Generator().manual_seed(5))
+    x, layer = x.double(), model.layers[0]
+    h = x + model.positions[:L]
+    u, v, q, k = F.silu(layer.uvqk(plain_norm(h))).chunk(4, dim=2)
     mixed = torch.zeros_like(x)
     for row in range(len(x)):
         for head in (slice(0, D // 2), slice(D // 2, D)):
             for i in range(L):
                 for j in range(i + 1):
-                    gap = int(math.log2(1 + times[row, i] - times[row, j]))
-                    score = q[row, i, head] @ k[row, j, head] + layer.time_bias[gap] + layer.distance_bias[i - j]
+                    score = q[row, i, head] @ k[row, j, head] + layer.distance_bias[i - j]
+                    if time:
+                        gap = int(asked[row, i] - times[row, j])
+                        score += layer.time_bias[min(int(math.log(max(gap, 1)) / 0.301), 128)]
                     mixed[row, i, head] += F.silu(score) * v[row, j, head] / 32
-    h = x + layer.w_o(layer_norm(mixed) * u)
-    close(model(x, times), layer_norm(h, model.norm), 1e-12)
+    h = h + layer.w_o(plain_norm(mixed) * u)
+    close(model(x, *((times, asked) if time else ())), h, 1e-12)
+
+
+def test_a_hidden_state_of_hstu_is_asked_when_its_event_happens_unless_said_otherwise():
+    model = make(HSTU)
+    x, times = inputs(model)
+    assert torch.equal(model(x, times), model(x, times, times))
+    assert (model(x, times, times + 10**5) - model(x, times)).abs().max() > 1e-4
+
+
+def test_buckets_of_time():
+    gaps = torch.tensor([0, 1, 2, 3, 60, 86_400, -86_400, 10**9, 2**62])
+    expected = [int(math.log(max(abs(gap), 1)) / 0.301) for gap in gaps.tolist()[:-1]]
+    assert hstu_module.bucket(gaps).tolist() == [*expected, 128]  # the last one would be 142
 
 
 def test_gru_is_its_formula():
@@ -155,7 +177,7 @@ def test_the_gradient_of_hstus_tables_is_that_of_indexing():
 
 def test_query_blocks_cover_every_pair_of_the_past_once(monkeypatch):
     monkeypatch.setattr(hstu_module, "BLOCK", 4)
-    blocks = query_blocks(torch.arange(L).unsqueeze(0), torch.float32)
+    blocks = query_blocks(L, torch.empty(0), None, None)
     assert all(isinstance(block, QueryBlock) for block in blocks)
     assert [(block.first, block.end) for block in blocks] == [(0, 4), (4, 8), (8, 11)]
     assert sum(int((block.hidden == 0).sum()) for block in blocks) == L * (L + 1) // 2

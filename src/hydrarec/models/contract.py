@@ -22,6 +22,11 @@ class Model(ABC):
     config: Any
     n_items: int
 
+    @property
+    def sees_request_time(self) -> bool:
+        """Whether scores depend on when they are asked (``Batch.request_times``): said wherever they are compared."""
+        return False
+
     @abstractmethod
     def score(self, batch: Batch) -> Iterator[tuple[int, Tensor]]:
         """Score the catalog for each history of ``batch``.

@@ -2,14 +2,45 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydrarec.data.batch import Batch
+from hydrarec.errors import InputError
 from hydrarec.items.table import ItemTable
 from hydrarec.models.contract import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorerConfig:
+    """The scorer's settings. Where a model's configuration has the encoder's too, this class comes first.
+
+    Attributes:
+        normalize: L2-normalise hidden states and item vectors before their product.
+        temperature: divides the normalised product.
+    """
+
+    normalize: bool = True
+    temperature: float = 0.05
+
+    def __post_init__(self) -> None:
+        getattr(super(), "__post_init__", lambda: None)()  # the checks of the encoder's settings
+        if not self.temperature > 0:
+            raise InputError(f"temperature must be positive, not {self.temperature}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedConfig(ScorerConfig):
+    """The settings of a ``TimedModel``.
+
+    Attributes:
+        time: add features of the times of the event and of the request to each item vector.
+    """
+
+    time: bool = False
 
 
 class NeuralModel(nn.Module, Model):
@@ -72,3 +103,25 @@ class NeuralModel(nn.Module, Model):
         model = cls(config, n_items)
         model.load_state_dict(tensors)
         return model.eval()
+
+
+class TimedModel(NeuralModel):
+    """A model whose own paper has no time, and which can be given the times that Hydra sees."""
+
+    config: TimedConfig
+
+    def __init__(self, config: Any, n_items: int) -> None:
+        super().__init__(config, n_items)
+        if config.time:
+            from hydrarec.nn.time import TimeFeatures
+
+            self.time = TimeFeatures(config.d_model)
+
+    @property
+    def sees_request_time(self) -> bool:
+        return self.config.time
+
+    def inputs(self, batch: Batch, scale: float = 1.0) -> Tensor:
+        """(T, d) item vectors times ``scale``, and the features of time where they are asked for."""
+        x = self.items.encode(batch.items) * scale
+        return x + self.time(batch) if self.config.time else x

@@ -9,6 +9,10 @@ from hydrarec.models.contract import Model
 
 _PLACES = {
     "hydra": ("hydrarec.models.hydra", "HydraConfig", "Hydra"),
+    "sasrec": ("hydrarec.models.sasrec", "SASRecConfig", "SASRec"),
+    "esasrec": ("hydrarec.models.esasrec", "ESASRecConfig", "ESASRec"),
+    "hstu": ("hydrarec.models.hstu", "HSTUConfig", "HSTU"),
+    "gru4rec": ("hydrarec.models.gru4rec", "GRU4RecConfig", "GRU4Rec"),
     "popularity": ("hydrarec.models.popularity", "PopularityConfig", "Popularity"),
     "recent": ("hydrarec.models.popularity", "RecentConfig", "Recent"),
     "markov": ("hydrarec.models.markov", "MarkovConfig", "Markov"),

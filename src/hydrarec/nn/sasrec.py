@@ -1,10 +1,9 @@
 """SASRec (Kang & McAuley 2018, arXiv 1808.09781), run as well as PyTorch runs it: a rival to measure against."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hydrarec.nn.rival import FeedForward, Pointwise, RivalConfig
+from hydrarec.nn.rival import FeedForward, Pointwise, RivalConfig, attend, xavier_
 
 
 class SASRecLayer(nn.Module):
@@ -22,11 +21,7 @@ class SASRecLayer(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, L, d) -> (B, L, d)."""
-        joint: Tensor = self.qkv(self.norm(h))
-        q, k, v = joint.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, L, 3d) -> 3 x (B, H, L, c)
-        # No dropout inside: the fused kernel has none on a CPU, and the other one keeps B x H x L x L weights.
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        h = h + self.dropout(self.w_o(mixed.transpose(1, 2).flatten(2)))
+        h = h + self.dropout(self.w_o(attend(self.qkv(self.norm(h)), self.n_heads)))
         out: Tensor = self.ffn(h)
         return out
 
@@ -37,10 +32,11 @@ class SASRec(nn.Module):
     def __init__(self, config: RivalConfig) -> None:
         super().__init__()
         self.config = config
-        self.positions = nn.Parameter(0.02 * torch.randn(config.max_len, config.d_model))
+        self.positions = nn.Parameter(torch.empty(config.max_len, config.d_model))
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(SASRecLayer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model)
+        xavier_(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, L, d), padded on the right -> h (B, L, d); h[:, t] has seen x[:, :t+1].

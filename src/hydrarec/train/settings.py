@@ -1,6 +1,6 @@
 """All settings of a run, resolved: defaults, then the recipe, then the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -79,12 +79,29 @@ def resolve(
     sections = override(sections, overrides, known)
     protocol = sections.pop("protocol", {})
     settings = Settings.from_dict(sections, where)
-    window = settings.train.max_len
-    if window and hasattr(settings.model, "period") and "period" not in sections["model"]:
-        settings = replace(settings, model=replace(settings.model, period=window))
+    settings = replace(settings, model=_in_window(settings.model, sections["model"], settings.train.max_len))
     if seed is not None:
         settings = replace(settings, train=replace(settings.train, seed=seed))
     return settings, protocol
+
+
+def _in_window(model: Any, given: Mapping[str, Any], window: int) -> Any:
+    """The model's settings with positions for a window of so many events, where they are not ``given``; 0: any number.
+
+    Raises:
+        InputError: the model has a table of positions and nothing says how long.
+    """
+    for name in ("period", "max_len"):
+        if not hasattr(model, name) or name in given:
+            continue
+        if window:
+            model = replace(model, **{name: window})
+        elif name == "max_len":
+            raise InputError(
+                "train.max_len=0 reads whole histories, and this model has a table of positions: "
+                "give model.max_len, the events of the longest history"
+            )
+    return model
 
 
 def choose_protocol(stored: Protocol, name: str | None, fields: dict[str, Any]) -> Protocol:

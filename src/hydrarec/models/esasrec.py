@@ -1,0 +1,37 @@
+"""eSASRec: SASRec with LiGR layers."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hydrarec.data.batch import Batch
+from hydrarec.models.neural import TimedConfig, TimedModel
+from hydrarec.nn.ligr import LiGR
+from hydrarec.nn.padded import in_rectangles
+from hydrarec.nn.rival import RivalConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ESASRecConfig(TimedConfig, RivalConfig):
+    """As in RecTools: four heads, and SwiGLU of width 4 d (``ffn=None``)."""
+
+    n_heads: int = 4
+    ffn: float | None = None
+
+
+class ESASRec(TimedModel):
+    """Tikhonovich et al. 2025 (arXiv 2508.06450), with the loss and the scorer of the settings.
+
+    Its code counts positions from the end of the window. Here they count from the start: an event's hidden state must
+    not tell how many events follow.
+    """
+
+    name = "esasrec"
+    config: ESASRecConfig
+
+    def __init__(self, config: ESASRecConfig, n_items: int) -> None:
+        super().__init__(config, n_items)
+        self.encoder = LiGR(config)
+
+    def encode(self, batch: Batch) -> Tensor:
+        return in_rectangles(self.encoder, batch.offsets, self.inputs(batch))
