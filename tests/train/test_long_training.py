@@ -77,7 +77,7 @@ class StoppedError(Exception):
 
 
 def entries(path):
-    return [{**json.loads(line), "seconds": 0} for line in path.read_text().splitlines()]
+    return [{**json.loads(line), "seconds": 0, "cpu_seconds": 0} for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("changes", [CARRIED, {**CARRIED, "recompute": 2}, WHOLE], ids=str)

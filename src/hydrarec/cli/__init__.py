@@ -26,6 +26,7 @@ _COMMANDS = {
     "recommend": "Recommend the next items for a user, a history, or everybody.",
     "info": "Describe a data set folder or a run folder.",
     "doctor": "Say what this machine offers and what of it is used.",
+    "compare": "Run models on data sets with seeds, as a file says, and show the table.",
     "bench": "Measure how fast Hydra is on this machine, beside its rivals.",
     "demo": "Train and compare models on a simulated shop.",
 }

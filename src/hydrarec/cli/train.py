@@ -47,6 +47,7 @@ def train(
     from hydrarec.cli.output import print_json, print_metrics, seconds
     from hydrarec.progress import reporter, say
     from hydrarec.train.fit import fit
+    from hydrarec.train.train import summary
 
     run = fit(
         source,
@@ -63,19 +64,10 @@ def train(
         log=say,
         device=device,
     )
-    results = run.metrics
     if json:
-        keys = ("parameters", "seconds", "peak_memory_bytes", "epochs", "fingerprint", "seed", "machine")
-        print_json(
-            {
-                "run": str(out),
-                "protocol": run.protocol.split,
-                "metrics": results["test"]["metrics"],
-                **{key: results[key] for key in keys},
-                "validation": results.get("validation"),
-            }
-        )
+        print_json(summary(run))
         return
+    results = run.metrics
     print_metrics(run.protocol, f"{run.settings.name}, test", results["test"])
     counts, epochs = results["parameters"], results["epochs"]
     print(

@@ -27,9 +27,11 @@ class Position:
         epoch: the epoch in progress, from 0.
         batch: batches of it that are done.
         step: optimiser steps since the beginning.
-        seconds: training time so far, all runs together.
+        seconds, cpu_seconds: training time so far, all runs together, on the clock and of the process.
+        validating: seconds of these that validation took.
+        events: events of all batches so far.
         best: best validation NDCG@10 so far, -1 before the first.
-        best_epoch: epochs done when it was found.
+        best_epoch, best_seconds, best_cpu_seconds, best_events: where training stood when it was found.
         stale: validations since.
         loss_sum: sum of the losses of this epoch's batches.
     """
@@ -38,8 +40,14 @@ class Position:
     batch: int = 0
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    validating: float = 0.0
+    events: int = 0
     best: float = -1.0
     best_epoch: int = 0
+    best_seconds: float = 0.0
+    best_cpu_seconds: float = 0.0
+    best_events: int = 0
     stale: int = 0
     loss_sum: float = 0.0
 

@@ -58,6 +58,7 @@ class Fit:
             self.position, self.best, self.carried = found
         self.log.resume_at(self.position.epoch)
         self._began = time.monotonic() - self.position.seconds
+        self._began_cpu = time.process_time() - self.position.cpu_seconds
         self._saved = time.monotonic()
 
     def run(self, dataset: Dataset, train_ends: np.ndarray) -> Position:
@@ -78,8 +79,9 @@ class Fit:
             entry = {"step": self.position.step, "epoch": self.position.epoch, "loss": mean_loss}
             entry |= self._validation()
             self.report(0, self._figures(mean_loss))
-            self.position.seconds = time.monotonic() - self._began
-            self.log.write(entry | {"seconds": round(self.position.seconds, 2)})
+            self._tick()
+            spent = {"seconds": self.position.seconds, "cpu_seconds": self.position.cpu_seconds}
+            self.log.write(entry | {name: round(value, 2) for name, value in spent.items()})
             self._save()
         if self.best:
             self.model.load_state_dict(self.best)
@@ -98,7 +100,8 @@ class Fit:
             position.batch += 1
             position.step += 1
             position.loss_sum += value
-            position.seconds = time.monotonic() - self._began
+            position.events += len(batch.items)
+            self._tick()
             self.report(len(batch.items), self._figures(position.loss_sum / position.batch))
             if time.monotonic() - self._saved > config.checkpoint_seconds:
                 self._save()
@@ -138,10 +141,16 @@ class Fit:
         due = position.epoch % config.validate_every == 0 or position.epoch == config.epochs
         if not self.validate or not due:
             return {}
+        self._tick()
+        before = position.seconds
         metrics = self.validate(self.model.eval())
+        self._tick()
+        position.validating += position.seconds - before
         self.validated = metrics[SELECT]
         if metrics[SELECT] > position.best:
             position.best, position.best_epoch, position.stale = metrics[SELECT], position.epoch, 0
+            position.best_seconds, position.best_cpu_seconds = position.seconds, position.cpu_seconds
+            position.best_events = position.events
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         else:
             position.stale += 1
@@ -152,6 +161,10 @@ class Fit:
         last = "" if self.validated is None else f"  {SELECT} {self.validated:.4f}"
         best = f"  best {self.position.best:.4f}" if self.best and self.position.best != self.validated else ""
         return f"loss {mean_loss:.3f}{last}{best}"
+
+    def _tick(self) -> None:
+        self.position.seconds = time.monotonic() - self._began
+        self.position.cpu_seconds = time.process_time() - self._began_cpu
 
     def _exhausted(self) -> bool:
         return bool(self.config.patience) and self.position.stale >= self.config.patience

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 
 from hydrarec.data.prefix import training_events
 from hydrarec.data.protocol import Protocol
@@ -18,15 +19,17 @@ from hydrarec.data.store import Dataset
 from hydrarec.data.windows import windows
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
-from hydrarec.files import alone_in
+from hydrarec.files import alone_in, whole_file
 from hydrarec.losses.config import loss, make_sampler
 from hydrarec.machine import keep_freed_memory, machine, peak_memory_bytes
 from hydrarec.models.contract import CountModel, Model
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
 from hydrarec.progress import Progress, counter
+from hydrarec.train.checkpoint import Position
+from hydrarec.train.costs import costs
 from hydrarec.train.log import Log
-from hydrarec.train.loop import Fit
+from hydrarec.train.loop import SELECT, Fit
 from hydrarec.train.run import Run, begin_run, finish_run, open_run
 from hydrarec.train.settings import Settings
 
@@ -42,10 +45,13 @@ def train(
     resume: Resume = "auto",
     progress: Progress,
     device: str = "cpu",
+    test: bool = True,
 ) -> Run:
     """Train a model under a protocol, measure it on the test split, and write the run folder ``out``.
 
     Args:
+        test: False leaves the test split alone, as a trial of settings must; a later call with True measures the
+            finished run there.
         resume: ``auto`` goes on with an unfinished run of the same settings and data, and gives back a finished one;
             ``never`` begins again.
 
@@ -54,7 +60,7 @@ def train(
     """
     refuse_other_folder(out)
     with alone_in(out):
-        return _train(dataset, out, settings, protocol, resume, progress, device)
+        return _train(dataset, out, settings, protocol, resume, progress, device, test)
 
 
 def _train(
@@ -65,25 +71,48 @@ def _train(
     resume: Resume,
     progress: Progress,
     device: str,
+    test: bool,
 ) -> Run:
     parts = split(dataset, protocol)
     run = _folder(out, settings, protocol, dataset, resume)
-    if run.finished:
+    if run.finished and ("test" in run.metrics or not test):
         return run
-    began = time.monotonic()
     torch.manual_seed(settings.train.seed)
     measure = partial(_measure, dataset=dataset, parts=parts, protocol=protocol, settings=settings, device=device)
     _, kind = model_classes(settings.name)
     model: Model
-    if issubclass(kind, NeuralModel):
+    if run.finished:  # trained before, without a look at the test split
+        model, facts = run.model(), run.metrics
+        model = model.to(device) if isinstance(model, NeuralModel) else model
+    elif issubclass(kind, NeuralModel):
         model, facts = _fit_neural(kind, dataset, parts, run, progress, measure, device)
     else:
         assert issubclass(kind, CountModel), kind
-        model = kind.fit(settings.model, dataset, parts)
-        facts = {"epochs": 1, "seconds": time.monotonic() - began, "parameters": parameters(model)}
-    with progress.task("test", total=len(parts.test), unit="targets") as task:
-        measured = measure(model, part="test", confidence=True, progress=counter(task))
-    return finish_run(run, model, {**facts, **_results(run, measured)})
+        model, facts = _fit_counts(kind, dataset, parts, run, measure)
+    results = {**facts, **_results(run, model)}
+    if test:
+        with progress.task("test", total=len(parts.test), unit="targets") as task:
+            measured = measure(model, part="test", confidence=True, progress=counter(task))
+        _write_ranks(run, measured)
+        results["test"] = measured.to_dict()
+    results["peak_memory_bytes"] = max(peak_memory_bytes(), facts.get("peak_memory_bytes", 0))
+    return finish_run(run, model, results)
+
+
+def _fit_counts(
+    kind: type[CountModel], dataset: Dataset, parts: Split, run: Run, measure: Callable[..., Evaluation]
+) -> tuple[CountModel, dict[str, Any]]:
+    began, began_cpu = time.monotonic(), time.process_time()
+    model = kind.fit(run.settings.model, dataset, parts)
+    took = Position(
+        seconds=time.monotonic() - began,
+        cpu_seconds=time.process_time() - began_cpu,
+        events=int((parts.train_ends - np.asarray(dataset.offsets)[:-1]).sum()),
+    )
+    facts = {"epochs": 1, **costs(took), "parameters": parameters(model)}
+    if len(parts.valid):
+        facts["validation"] = {SELECT: measure(model, part="valid", protocol=_selecting(run.protocol)).metrics[SELECT]}
+    return model, facts
 
 
 def _fit_neural(
@@ -102,8 +131,7 @@ def _fit_neural(
     counts = np.bincount(training_events(dataset, parts.train_ends)[0], minlength=dataset.n_items)
     sampler = make_sampler(settings.loss, torch.from_numpy(counts).to(device))
     total = int(windows(dataset, parts.train_ends, config.max_len, config.windows).inputs.sum()) * config.epochs
-    # Weights are chosen by NDCG@10, whatever else the protocol asks for.
-    selecting = replace(run.protocol, cutoffs=tuple(sorted({*run.protocol.cutoffs, 10})))
+    selecting = _selecting(run.protocol)
     validate = None if not len(parts.valid) else lambda model: measure(model, part="valid", protocol=selecting).metrics
     fit = Fit(
         model,
@@ -122,12 +150,17 @@ def _fit_neural(
     facts = {
         "epochs": position.epoch,
         "best_epoch": position.best_epoch or position.epoch,
-        "seconds": position.seconds,
+        **costs(position),
         "parameters": parameters(model),
     }
     if fit.best:
-        facts["validation"] = {"NDCG@10": position.best}
+        facts["validation"] = {SELECT: position.best}
     return model, facts
+
+
+def _selecting(protocol: Protocol) -> Protocol:
+    """What validates: weights are chosen by NDCG@10, whatever else the protocol asks for."""
+    return replace(protocol, cutoffs=tuple(sorted({*protocol.cutoffs, 10})))
 
 
 def parameters(model: Model) -> dict[str, int]:
@@ -163,13 +196,18 @@ def _measure(
     )
 
 
-def _results(run: Run, measured: Evaluation) -> dict[str, Any]:
+def _write_ranks(run: Run, measured: Evaluation) -> None:
+    """``ranks.safetensors``: ``greater`` and ``ties`` (Q,) of the test targets, in order; see ``evaluate.Ranks``."""
+    with whole_file(run.path / "ranks.safetensors") as temporary:
+        save_file({"greater": measured.greater, "ties": measured.ties}, temporary)
+
+
+def _results(run: Run, model: Model) -> dict[str, Any]:
     return {
         "protocol": run.protocol.to_dict(),
         "fingerprint": run.dataset["fingerprint"],
         "seed": run.settings.train.seed,
-        "test": measured.to_dict(),
-        "peak_memory_bytes": peak_memory_bytes(),
+        "sees_request_time": bool(getattr(model, "sees_request_time", False)),
         "machine": machine(),
     }
 
@@ -179,15 +217,28 @@ def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset,
     if not (out / "config.json").exists():
         return begin_run(out, settings, protocol, dataset)
     if resume == "never":
-        for name in ("checkpoints", "log.jsonl", "metrics.json", "model.safetensors"):
+        for name in ("checkpoints", "log.jsonl", "metrics.json", "model.safetensors", "ranks.safetensors"):
             path = out / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         return begin_run(out, settings, protocol, dataset)
     run = open_run(out)
-    difference = _difference(run, settings, protocol, dataset)
+    difference = differs(run, settings, protocol, dataset)
     if difference:
         raise InputError(f"{out} holds another run ({difference}); take another --out, or --resume never to replace it")
     return run
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What ``hydrarec train --json`` prints of a finished run."""
+    results = run.metrics
+    keys = ("parameters", "seconds", "peak_memory_bytes", "epochs", "fingerprint", "seed", "machine")
+    return {
+        "run": str(run.path),
+        "protocol": run.protocol.split,
+        "metrics": results.get("test", {}).get("metrics"),
+        **{key: results[key] for key in keys},
+        "validation": results.get("validation"),
+    }
 
 
 def refuse_other_folder(out: Path) -> None:
@@ -203,7 +254,8 @@ def _of_a_beginning(name: str) -> bool:
     return name in ("dataset", "items.parquet", "protocol.json") or name.startswith(".")
 
 
-def _difference(run: Run, settings: Settings, protocol: Protocol, dataset: Dataset) -> str | None:
+def differs(run: Run, settings: Settings, protocol: Protocol, dataset: Dataset) -> str | None:
+    """What makes ``run`` another run than this, or None."""
     if run.dataset["fingerprint"] != dataset.fingerprint:
         return "trained on other data"
     before = {**run.settings.to_dict(), "protocol": run.protocol.to_dict()}

@@ -1,0 +1,115 @@
+"""Tables from result files alone."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hydrarec.compare.plan import Plan
+from hydrarec.compare.rows import Queries, Row, against, best_rival, queries_of, row_of
+from hydrarec.compare.spec import Table
+from hydrarec.errors import InputError
+from hydrarec.train.loop import SELECT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembled:
+    """One data set under one protocol, with what is there of it.
+
+    Attributes:
+        protocol: its line; fingerprint, data: of the data set (users, items, events).
+        targets: users and queries of the test split.
+        machines: processor, cores, threads and torch, where runs were made.
+        chosen_on: the table on whose validation settings were chosen and rivals are ordered, or None.
+        rows: best NDCG@10 on test first.
+        missing: names of the runs that are not there.
+    """
+
+    name: str
+    protocol: str
+    fingerprint: str
+    data: dict[str, int]
+    targets: dict[str, int]
+    machines: list[str]
+    chosen_on: str | None
+    rows: list[Row]
+    missing: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def assemble(plan: Plan) -> list[Assembled]:
+    """All tables of the plan that have a result.
+
+    Raises:
+        InputError: a result file is damaged, or was made with other settings or other data than its neighbours.
+    """
+    found = [_table(plan, table) for table in plan.tables()]
+    return [each for each in found if each is not None]
+
+
+def _table(plan: Plan, table: Table) -> Assembled | None:
+    records, missing = _records(plan, table)
+    if not any(records.values()):
+        return None
+    every = [found for own in records.values() for found in own]
+    if len({found["fingerprint"] for found in every}) > 1:
+        raise InputError(
+            f"the results in {plan.places.results / table.name} are of different data; delete the old ones"
+        )
+    rows: list[Row] = []
+    queries: dict[str, Queries] = {}
+    for model in plan.spec.model:
+        if own := records[model.label]:
+            queries[model.label] = queries_of(own, f"{table.name}/{model.label}")
+            rows.append(row_of(model, own, queries[model.label]))
+    chooser = plan.spec.chooser(table)
+    validation = _validation(plan, chooser) if chooser else {}
+    compared = []
+    for row in rows:
+        rival = best_rival(row, rows, validation)
+        facts = against(row, queries[row.label], rival, queries[rival.label]) if rival else {}
+        compared.append(replace(row, **facts))
+    shown = {model.label for model in plan.models()}
+    return Assembled(
+        name=table.name,
+        protocol=table.protocol.describe(),
+        fingerprint=every[0]["fingerprint"],
+        data=every[0]["data"],
+        targets={key: every[0][key] for key in ("users", "queries")},
+        machines=sorted({_machine(found["machine"]) for found in every}),
+        chosen_on=chooser.name if chooser else None,
+        rows=sorted((row for row in compared if row.label in shown), key=lambda row: -row.metrics[SELECT]),
+        missing=missing,
+    )
+
+
+def _records(plan: Plan, table: Table) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+    """Results by label, of all rows, and names of those that are asked for and not there."""
+    whole = Plan(spec=plan.spec, places=plan.places)
+    records: dict[str, list[dict[str, Any]]] = {model.label: [] for model in plan.spec.model}
+    missing = []
+    asked = {slot.name for slot in plan.slots()}
+    for slot in whole.slots():
+        if slot.table.name != table.name or slot.trial is not None:
+            continue
+        found = whole.finished(slot)
+        if found is not None:
+            records[slot.model.label].append(found)
+        elif slot.name in asked:
+            missing.append(slot.name)
+    return records, missing
+
+
+def _validation(plan: Plan, chooser: Table) -> dict[str, float]:
+    """Mean validation NDCG@10 by label, of the table on which settings are chosen."""
+    records, _ = _records(plan, chooser)
+    found = {
+        label: [each["validation"][SELECT] for each in own if each["validation"]] for label, own in records.items()
+    }
+    return {label: sum(values) / len(values) for label, values in found.items() if values}
+
+
+def _machine(facts: dict[str, Any]) -> str:
+    cores = f"{facts['cores']} cores" + (f", {facts['gpu']}" if "gpu" in facts else "")
+    threads = f"{facts['threads']} thread{'s' * (facts['threads'] != 1)} a run"
+    return f"{facts['processor']}, {cores}, {threads}, torch {facts['torch']}"

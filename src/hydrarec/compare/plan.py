@@ -1,0 +1,162 @@
+"""All runs of a comparison, and which of them can begin: a function of its file and of the results that are there."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydrarec.compare.choices import Point, counts, points, settings_of
+from hydrarec.compare.spec import ModelSpec, Spec, Table
+from hydrarec.errors import InputError
+from hydrarec.files import read_json
+from hydrarec.train.loop import SELECT
+from hydrarec.train.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where results (to keep) and run folders (to throw away) are."""
+
+    results: Path
+    runs: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The labels and tables asked for; without any, all."""
+
+    labels: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A run that the comparison has: a row's seed, or a trial of its settings (from 1)."""
+
+    table: Table
+    model: ModelSpec
+    seed: int
+    trial: int | None = None
+
+    @property
+    def name(self) -> str:
+        number = f"{self.model.label}-{self.seed if self.trial is None else self.trial}"
+        return f"{self.table.name}/{number}" if self.trial is None else f"{self.table.name}/tuning/{number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A slot whose settings are known."""
+
+    slot: Slot
+    settings: Settings
+    folder: Path
+    point: Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What ``part`` of the comparison needs, in the order to run it."""
+
+    spec: Spec
+    places: Places
+    part: Part = field(default_factory=Part)
+
+    def tables(self) -> list[Table]:
+        return [table for table in self.spec.tables() if not self.part.tables or table.name in self.part.tables]
+
+    def models(self) -> list[ModelSpec]:
+        return [model for model in self.spec.model if not self.part.labels or model.label in self.part.labels]
+
+    def slots(self) -> list[Slot]:
+        """Table by table: trials of settings, then the first seed of every model, then the next."""
+        found: dict[str, Slot] = {}
+        for table in self.tables():
+            own = [slot for model in self.models() for slot in self._trials(table, model)]
+            for seed in self.spec.seeds:
+                own += [slot for model in self.models() for slot in self._seed(table, model, seed)]
+            for slot in own:
+                found.setdefault(slot.name, slot)
+        return list(found.values())
+
+    def file(self, slot: Slot) -> Path:
+        return self.places.results / f"{slot.name}.json"
+
+    def job(self, slot: Slot, given_up: Collection[str] = ()) -> Job | None:
+        """The run of a slot, or None while trials of its settings are not finished.
+
+        Args:
+            given_up: names of slots that are not waited for.
+        """
+        tried = points(self.spec, slot.model)
+        folder, trial = self.places.runs / slot.name, slot.trial
+        if trial is None and slot.model.grid:
+            trial = self._chosen(slot, given_up)
+            if trial is None:
+                return None
+            same = next(s for s in self._trials(slot.table, slot.model) if s.trial == trial)
+            if same.table == slot.table and same.seed == slot.seed:
+                folder = self.places.runs / same.name  # trained already; what is missing is the test
+        point = tried[(trial or 1) - 1]
+        settings = settings_of(self.spec, slot.table, slot.model, point, slot.seed)
+        return Job(slot=slot, settings=settings, folder=folder, point=point)
+
+    def finished(self, slot: Slot) -> dict[str, Any] | None:
+        """What the file of a slot says; None where there is none.
+
+        Raises:
+            InputError: it was made with other settings than those that the comparison now has.
+        """
+        file = self.file(slot)
+        if not file.exists():
+            return None
+        found: dict[str, Any] = read_json(file, remedy="restore it, or delete it to run again")
+        job = self.job(slot)
+        if job is not None and (other := _difference(found, job)):
+            raise InputError(f"{file} was made with other settings ({other}); delete it to run again")
+        return found
+
+    def _trials(self, table: Table, model: ModelSpec) -> Iterator[Slot]:
+        if not model.grid:
+            return
+        chooser = self.spec.chooser(table)
+        if chooser is None:
+            raise InputError(
+                f"model {model.label} has a grid and {table.name} no validation to choose by; "
+                f"give data {table.data.name} protocol loo too"
+            )
+        for trial in range(1, len(points(self.spec, model)) + 1):
+            yield Slot(table=chooser, model=model, seed=self.spec.seeds[0], trial=trial)
+
+    def _seed(self, table: Table, model: ModelSpec, seed: int) -> Iterator[Slot]:
+        if seed == self.spec.seeds[0] or not counts(self.spec, table, model):
+            yield Slot(table=table, model=model, seed=seed)
+
+    def _chosen(self, slot: Slot, given_up: Collection[str]) -> int | None:
+        """The best trial on validation, the first of equals."""
+        best, chosen = -1.0, None
+        for trial in self._trials(slot.table, slot.model):
+            found = self.finished(trial)
+            if found is None:
+                if trial.name not in given_up:
+                    return None
+            elif found["validation"][SELECT] > best:
+                best, chosen = found["validation"][SELECT], trial.trial
+        return chosen
+
+
+def _difference(found: dict[str, Any], job: Job) -> str | None:
+    """The first setting in which a result is another run than ``job``."""
+    now = {**job.settings.to_dict(), "protocol": job.slot.table.protocol.to_dict()}
+    try:
+        made = {
+            **Settings.from_dict(found["recipe"], "recipe").to_dict(),
+            "protocol": {**found["protocol_fields"], "cutoffs": tuple(found["protocol_fields"]["cutoffs"])},
+        }
+    except (InputError, KeyError, TypeError) as error:
+        return str(error)
+    for section, values in now.items():
+        for key in sorted({*values, *made[section]}):
+            if values.get(key) != made[section].get(key):
+                return f"{section}.{key} was {made[section].get(key)}, now {values.get(key)}"
+    return None

@@ -1,0 +1,123 @@
+"""The rows of a table: figures over seeds and users, each row against its best rival."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hydrarec.compare.significance import paired_p
+from hydrarec.compare.spec import ModelSpec
+from hydrarec.compare.values import unpack
+from hydrarec.errors import InputError
+from hydrarec.evaluate.bootstrap import intervals
+from hydrarec.train.loop import SELECT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A model in a table: means over its seeds.
+
+    Attributes:
+        metrics: on the test split; spread: their standard deviation over seeds (n - 1), empty with one seed.
+        interval: 95 % of the mean NDCG@10 over seeds, users drawn.
+        validation: NDCG@10 of the weights that were kept, or None where nothing validates.
+        rival: label of the row it is held against; difference: relative, of NDCG@10; p: of no difference.
+        costs: parameters (``items`` and ``encoder``), ``seconds_to_best``, ``events_per_second``, ... means over seeds;
+            ``peak_memory_bytes`` is the largest.
+        curve: see ``record``; of the first seed.
+    """
+
+    label: str
+    title: str
+    ours: bool
+    sees_request_time: bool
+    seeds: list[int]
+    metrics: dict[str, float]
+    spread: dict[str, float]
+    interval: tuple[float, float]
+    validation: float | None
+    rival: str | None = None
+    difference: float | None = None
+    p: float | None = None
+    costs: dict[str, float] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    commits: list[str] = field(default_factory=list)
+    curve: list[list[float]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Queries:
+    """NDCG@10 of every test target, mean over seeds, and the user of each."""
+
+    values: NDArray[np.float64]
+    users: NDArray[np.int64]
+
+
+def queries_of(records: list[dict[str, Any]], where: str) -> Queries:
+    """Raises InputError: the runs of a row answer different questions, or a file is damaged."""
+    values = [unpack(found["ndcg10"], "f4", f"ndcg10 of {where}-{found['seed']}") for found in records]
+    if len({len(each) for each in values}) > 1:
+        raise InputError(f"the runs of {where} have different numbers of targets; delete those of other data")
+    packed = records[0]["query_users"]
+    users = np.arange(len(values[0])) if packed is None else unpack(packed, "i4", f"query_users of {where}")
+    return Queries(values=np.mean(values, axis=0), users=users.astype(np.int64))
+
+
+def row_of(model: ModelSpec, records: list[dict[str, Any]], queries: Queries) -> Row:
+    """A row, not yet held against another. ``records``: one a seed, at least one."""
+    names = records[0]["metrics"]
+    of_seeds = {name: [found["metrics"][name] for found in records] for name in names}
+    validations = [found["validation"][SELECT] for found in records if found["validation"]]
+    return Row(
+        label=model.label,
+        title=model.title or model.label,
+        ours=model.ours,
+        sees_request_time=records[0]["sees_request_time"],
+        seeds=[found["seed"] for found in records],
+        metrics={name: float(np.mean(values)) for name, values in of_seeds.items()},
+        spread={name: float(np.std(values, ddof=1)) for name, values in of_seeds.items()} if len(records) > 1 else {},
+        interval=intervals({SELECT: queries.values}, queries.users)[SELECT],
+        validation=float(np.mean(validations)) if validations else None,
+        costs=_costs(records),
+        recipe=records[0]["recipe"],
+        commits=sorted({found["commit"] for found in records}),
+        curve=records[0]["curve"],
+    )
+
+
+def best_rival(row: Row, rows: list[Row], validation: dict[str, float]) -> Row | None:
+    """The best on validation of the rows that are not ours and see no more than ``row``; never ``row`` itself.
+
+    Args:
+        validation: NDCG@10 by label; rows without one are compared by the test split, as a last resort.
+    """
+    known = all(each.label in validation for each in rows if not each.ours)
+    candidates = [each for each in rows if not each.ours and each.sees_request_time <= row.sees_request_time]
+    if not candidates:
+        return None
+    best = max(candidates, key=lambda each: validation[each.label] if known else each.metrics[SELECT])
+    return None if best.label == row.label else best
+
+
+def against(row: Row, own: Queries, rival: Row, other: Queries) -> dict[str, Any]:
+    """``rival``, ``difference`` and ``p`` of a row. Raises InputError: the two answer different questions."""
+    if not np.array_equal(own.users, other.users):
+        raise InputError(f"{row.label} and {rival.label} have different targets; delete the results of other data")
+    base = float(other.values.mean())
+    difference = float(own.values.mean()) / base - 1 if base > 0 else None
+    return {"rival": rival.label, "difference": difference, "p": paired_p(own.values, other.values, own.users)}
+
+
+def _costs(records: list[dict[str, Any]]) -> dict[str, float]:
+    means = ("seconds", "cpu_seconds", "seconds_to_best", "cpu_seconds_to_best", "events_to_best", "events_per_second")
+    return {
+        "items": records[0]["parameters"]["items"],
+        "encoder": records[0]["parameters"]["encoder"],
+        "epochs": float(np.mean([found["best_epoch"] or found["epochs"] for found in records])),
+        **{name: float(np.mean([found[name] for found in records])) for name in means},
+        "peak_memory_bytes": max(found["peak_memory_bytes"] for found in records),
+    }

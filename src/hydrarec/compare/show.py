@@ -1,0 +1,64 @@
+"""Tables for a terminal of 80 columns."""
+
+from hydrarec.compare.assemble import Assembled
+from hydrarec.compare.rows import Row
+from hydrarec.progress import Cell, table
+
+
+def print_tables(tables: list[Assembled]) -> None:
+    """Each table in two: how accurate, and at what cost."""
+    for each in tables:
+        counts = each.data
+        print(f"\n{each.name}: {each.protocol}")
+        print(f"{counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events; ", end="")
+        print(f"{each.targets['queries']:,} targets; data {each.fingerprint[:16]}")
+        names = ["", "HR@10", "NDCG@10", "+-", "95 %", "to rival", "p"]
+        table("", names, [_accuracy(row) for row in each.rows])
+        names = ["", "encoder", "items", "to best", "CPU", "events/s", "MiB"]
+        table("", names, [_cost(row) for row in each.rows])
+        if rivals := _rivals(each.rows):
+            print(f"rival: {rivals}, the best on validation of what is not ours")
+        if any(row.sees_request_time for row in each.rows):
+            print("*: sees the time of the request")
+        for machine in each.machines:
+            print(machine)
+        if each.missing:
+            print(f"missing: {len(each.missing)} runs, such as {each.missing[0]}")
+
+
+def _rivals(rows: list[Row]) -> str:
+    return ", ".join(dict.fromkeys(row.rival for row in rows if row.rival))
+
+
+def _accuracy(row: Row) -> list[Cell]:
+    low, high = row.interval
+    return [
+        _name(row),
+        row.metrics["HR@10"],
+        row.metrics["NDCG@10"],
+        f"{row.spread['NDCG@10']:.4f}" if row.spread else "",
+        f"{low:.4f}-{high:.4f}",
+        "" if row.difference is None else f"{row.difference:+.1%}",
+        "" if row.p is None else p_value(row.p),
+    ]
+
+
+def _cost(row: Row) -> list[Cell]:
+    costs = row.costs
+    return [
+        _name(row),
+        int(costs["encoder"]),
+        int(costs["items"]),
+        f"{costs['seconds_to_best']:,.0f} s",
+        f"{costs['cpu_seconds_to_best']:,.0f} s",
+        round(costs["events_per_second"]),
+        round(costs["peak_memory_bytes"] / 2**20),
+    ]
+
+
+def _name(row: Row) -> str:
+    return row.label + "*" * row.sees_request_time
+
+
+def p_value(p: float) -> str:
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")

@@ -1,0 +1,169 @@
+"""The comparison as its TOML file describes it: data sets, protocols, models, seeds."""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydrarec.config import build, nearest
+from hydrarec.data.protocol import Protocol, SplitName
+from hydrarec.errors import InputError
+
+_COLUMNS = ("user", "item", "time", "rating", "domain", "min_user", "min_item", "memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """A data set, and the protocols it is measured under.
+
+    Attributes:
+        name: results are in ``NAME-PROTOCOL``.
+        source: events, or a prepared data set; relative to where the command runs, as every path here.
+        items: item text.
+        protocols: each makes one table.
+        protocol: fields that differ from those that the protocol's name stands for.
+        columns: keywords of ``prepare``; ``time = false`` where the rows are in order without times.
+        train: settings of ``[train]`` that are others on this data, for all models alike.
+    """
+
+    name: str
+    source: str
+    items: str | None = None
+    protocols: tuple[SplitName, ...] = ("time",)
+    protocol: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _safe(self.name, "data.name")
+        for key in self.columns:
+            if key not in _COLUMNS:
+                raise InputError(f"columns of data {self.name} have no {key!r}{nearest(key, _COLUMNS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A row of every table.
+
+    Attributes:
+        label: what the row's files are called: ``LABEL-SEED.json``.
+        title: what people read.
+        recipe: file of settings; ``{data}`` stands for the data set's name. Its protocol is not used.
+        name: the model; None: the recipe's.
+        set: settings over the recipe's.
+        on: more of them, by data set or table.
+        grid: values to choose from on validation, by setting.
+        ours: the others are its rivals.
+    """
+
+    label: str
+    title: str = ""
+    recipe: str | None = None
+    name: str | None = None
+    set: tuple[str, ...] = ()
+    on: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, Any] = field(default_factory=dict)
+    ours: bool = False
+
+    def __post_init__(self) -> None:
+        _safe(self.label, "model.label")
+        for key, values in self.grid.items():
+            if not isinstance(values, list) or not values:
+                raise InputError(f"model {self.label}: grid.{key} is {values!r}; it must be a list of values")
+        for key, values in self.on.items():
+            if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+                raise InputError(f"model {self.label}: on.{key} is {values!r}; it must be a list of section.key=value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One data set under one protocol."""
+
+    name: str
+    data: DataSpec
+    protocol: Protocol
+
+    @property
+    def validates(self) -> bool:
+        return self.protocol.split != "hstu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A whole comparison.
+
+    Attributes:
+        seeds: of the runs; trials of settings use the first.
+        trials: how many points of its grid each model may try; the budget is the same for all.
+        train: settings of training, the same for every model; a model cannot set them otherwise.
+    """
+
+    data: tuple[DataSpec, ...]
+    model: tuple[ModelSpec, ...]
+    seeds: tuple[int, ...] = (1, 2, 3)
+    trials: int = 4
+    train: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for what, values in (("seeds", self.seeds), ("data", self.data), ("model", self.model)):
+            if not values:
+                raise InputError(f"{what} must not be empty")
+        if self.trials < 1:
+            raise InputError(f"trials is {self.trials}; it must be at least 1")
+        _distinct("seed", self.seeds)
+        _distinct("model label", [model.label for model in self.model])
+        tables = [table.name for table in self.tables()]
+        _distinct("table", tables)
+        places = {*tables, *(data.name for data in self.data)}
+        for model in self.model:
+            for key in model.on:
+                if key not in places:
+                    raise InputError(f"model {model.label}: on has an unknown name {key!r}{nearest(key, places)}")
+
+    def tables(self) -> list[Table]:
+        """In the order of the file."""
+        return [
+            Table(name=f"{data.name}-{split}", data=data, protocol=Protocol.named(split, **data.protocol))
+            for data in self.data
+            for split in data.protocols
+        ]
+
+    def chooser(self, table: Table) -> Table | None:
+        """The table whose validation chooses settings for ``table``: itself, or ``loo``'s where it has none."""
+        if table.validates:
+            return table
+        same = [other for other in self.tables() if other.data.name == table.data.name]
+        return next((other for other in same if other.protocol.split == "loo"), None)
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a comparison's file.
+
+    Raises:
+        InputError: it is missing, is not TOML, or says what cannot be done; the key is named.
+    """
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"the comparison {path} does not exist; name a TOML file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"the comparison {path} cannot be read: {error}") from error
+    try:
+        return build(Spec, content, "comparison")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _safe(name: str, where: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise InputError(f"{where} is {name!r}; it names files, so use letters, digits, dots, - and _")
+
+
+def _distinct(what: str, values: Iterable[Any]) -> None:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise InputError(f"{what} {value!r} stands there twice")
+        seen.add(value)
