@@ -18,7 +18,8 @@ class Assembled:
         protocol: its line; fingerprint, data: of the data set (users, items, events).
         targets: users and queries of the test split.
         machines: processor, cores, threads and torch, where runs were made.
-        chosen_on: the table on whose validation settings were chosen and rivals are ordered, or None.
+        chosen_on: the table on whose validation settings were chosen, or None.
+        rivals_by: ``validation``, or ``test`` where not every rival has a validation figure: what tells the best rival.
         rows: best NDCG@10 on test first.
         missing: names of the runs that are not there.
     """
@@ -30,6 +31,7 @@ class Assembled:
     targets: dict[str, int]
     machines: list[str]
     chosen_on: str | None
+    rivals_by: str
     rows: list[Row]
     missing: list[str]
 
@@ -63,10 +65,13 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
             queries[model.label] = queries_of(own, f"{table.name}/{model.label}")
             rows.append(row_of(model, own, queries[model.label]))
     chooser = plan.spec.chooser(table)
-    validation = _validation(plan, chooser) if chooser else {}
+    figures = _validation(plan, chooser) if chooser else {}
+    validated = all(row.label in figures for row in rows if not row.ours)
+    if not validated:
+        figures = {row.label: row.metrics[SELECT] for row in rows}
     compared = []
     for row in rows:
-        rival = best_rival(row, rows, validation)
+        rival = best_rival(row, rows, figures)
         facts = against(row, queries[row.label], rival, queries[rival.label]) if rival else {}
         compared.append(replace(row, **facts))
     shown = {model.label for model in plan.models()}
@@ -78,6 +83,7 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
         targets={key: every[0][key] for key in ("users", "queries")},
         machines=sorted({_machine(found["machine"]) for found in every}),
         chosen_on=chooser.name if chooser else None,
+        rivals_by="validation" if validated else "test",
         rows=sorted((row for row in compared if row.label in shown), key=lambda row: -row.metrics[SELECT]),
         missing=missing,
     )

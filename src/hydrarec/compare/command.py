@@ -1,13 +1,14 @@
 """The command from its arguments to tables."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydrarec.compare.assemble import Assembled, assemble
+from hydrarec.compare.markdown import write_report
 from hydrarec.compare.plan import Part, Places, Plan
+from hydrarec.compare.plots import require_matplotlib
 from hydrarec.compare.run import run_missing
 from hydrarec.compare.spec import read_spec
 from hydrarec.config import nearest
@@ -45,13 +46,20 @@ def compare_files(
     progress: Progress,
     log: Callable[[str], None],
 ) -> Comparison:
-    """Run what is missing of some comparisons, if ``run``, and assemble all of it.
+    """Run what is missing of some comparisons, if ``run``, assemble all of it, and write ``report``.
+
+    Args:
+        labels, tables: of these models and tables only; without any, of all.
+        results, runs: folders; see ``Places``.
+        jobs: runs at a time; None: as many as there are cores.
 
     Raises:
         InputError: a file, a setting or a data set is wrong.
     """
     if not files:
         raise InputError("name at least one TOML file that describes a comparison")
+    if report is not None:
+        require_matplotlib()  # not after hours of training
     specs = {file: read_spec(file) for file in files}
     _refuse_unknown("model", labels, [model.label for spec in specs.values() for model in spec.model])
     _refuse_unknown("table", tables, [table.name for spec in specs.values() for table in spec.tables()])
@@ -60,9 +68,10 @@ def compare_files(
     failed: dict[str, str] = {}
     if run:
         for plan in plans.values():
-            failed |= run_missing(plan, jobs=os.cpu_count() or 1 if jobs is None else jobs, progress=progress, log=log)
-    found = {file: assemble(plan) for file, plan in plans.items()}
-    return Comparison(tables=[table for each in found.values() for table in each], failed=failed)
+            failed |= run_missing(plan, jobs=jobs, progress=progress, log=log)
+    if report is not None:  # of everything, whatever was asked for now
+        write_report(report, {file: assemble(Plan(spec=spec, places=places)) for file, spec in specs.items()})
+    return Comparison(tables=[table for plan in plans.values() for table in assemble(plan)], failed=failed)
 
 
 def _refuse_unknown(what: str, named: Sequence[str], known: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ class Plan:
         """Table by table: trials of settings, then the first seed of every model, then the next."""
         found: dict[str, Slot] = {}
         for table in self.tables():
-            own = [slot for model in self.models() for slot in self._trials(table, model)]
+            own = [slot for model in self.models() for slot in self.trials(table, model)]
             for seed in self.spec.seeds:
                 own += [slot for model in self.models() for slot in self._seed(table, model, seed)]
             for slot in own:
@@ -94,7 +94,7 @@ class Plan:
             trial = self._chosen(slot, given_up)
             if trial is None:
                 return None
-            same = next(s for s in self._trials(slot.table, slot.model) if s.trial == trial)
+            same = next(s for s in self.trials(slot.table, slot.model) if s.trial == trial)
             if same.table == slot.table and same.seed == slot.seed:
                 folder = self.places.runs / same.name  # trained already; what is missing is the test
         point = tried[(trial or 1) - 1]
@@ -116,7 +116,8 @@ class Plan:
             raise InputError(f"{file} was made with other settings ({other}); delete it to run again")
         return found
 
-    def _trials(self, table: Table, model: ModelSpec) -> Iterator[Slot]:
+    def trials(self, table: Table, model: ModelSpec) -> Iterator[Slot]:
+        """The runs that choose the settings of ``model`` in ``table``, which may be runs of another table."""
         if not model.grid:
             return
         chooser = self.spec.chooser(table)
@@ -135,7 +136,7 @@ class Plan:
     def _chosen(self, slot: Slot, given_up: Collection[str]) -> int | None:
         """The best trial on validation, the first of equals."""
         best, chosen = -1.0, None
-        for trial in self._trials(slot.table, slot.model):
+        for trial in self.trials(slot.table, slot.model):
             found = self.finished(trial)
             if found is None:
                 if trial.name not in given_up:

@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from hydrarec.compare.plan import Job, Plan, Slot
+from hydrarec.compare.standing import Standing
 from hydrarec.errors import InputError
-from hydrarec.files import alone_in
-from hydrarec.progress import Progress, Task
+from hydrarec.files import alone_in, read_json
+from hydrarec.progress import Progress
+from hydrarec.train.loop import SELECT
 
-_LOOK = 0.2  # seconds between looks at the processes
+_LOOK = 0.3  # seconds between looks at the processes
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(kw_only=True)
@@ -37,43 +44,38 @@ class Pool:
         self.plan, self.datasets, self.jobs, self.log = plan, datasets, jobs, log
         self.failed: dict[str, str] = {}
         self.running: dict[str, _Child] = {}
-        cores = os.cpu_count() or 1
         self.environment = {
             **os.environ,
-            "OMP_NUM_THREADS": str(max(1, cores // jobs)),
+            "OMP_NUM_THREADS": str(max(1, cores() // jobs)),
             "OMP_WAIT_POLICY": "PASSIVE",
             "GOMP_SPINCOUNT": "0",
         }
 
     def run(self, progress: Progress) -> None:
-        slots = self.plan.slots()
-        open_slots = [slot for slot in slots if self.plan.finished(slot) is None]
-        done = len(slots) - len(open_slots)
-        with progress.task("compare", total=len(slots), done=done, unit="runs") as task, self._ended():
-            while open_slots:
-                self._collect(task)
-                open_slots = [slot for slot in open_slots if self._is_open(slot, task)]
-                for slot in open_slots:
+        waiting = [slot for slot in self.plan.slots() if self.plan.finished(slot) is None]
+        standing = Standing(self.plan, waiting)
+        with progress.task("compare", total=standing.total, unit="epochs") as task, self._ended():
+            while waiting:
+                self._collect()
+                for slot in [slot for slot in waiting if self._over(slot)]:
+                    waiting.remove(slot)
+                    standing.end(slot.name)
+                for slot in waiting:
                     if len(self.running) < self.jobs and slot.name not in self.running:
                         self._start(slot)
-                task.advance(0, ", ".join(self._standing(child) for child in self.running.values()))
-                if open_slots:
+                standing.show(task, [child.job for child in self.running.values()])
+                if waiting:
                     time.sleep(_LOOK)
 
-    def _is_open(self, slot: Slot, task: Task) -> bool:
+    def _over(self, slot: Slot) -> bool:
         if slot.name in self.running:
-            return True
-        if slot.name in self.failed:
             return False
-        if self.plan.file(slot).exists():
-            task.advance(1)
-            return False
-        return True
+        return slot.name in self.failed or self.plan.file(slot).exists()
 
     def _start(self, slot: Slot) -> None:
         job = self.plan.job(slot, self.failed)
         if job is None:
-            if not self._waits(slot):
+            if not self._may_come(slot):
                 self.failed[slot.name] = "no trial of its settings was finished"
             return
         if _busy(job.folder):  # another comparison is at it
@@ -88,21 +90,21 @@ class Pool:
                 env=self.environment,
                 start_new_session=True,  # Ctrl-C is for this process, which ends the others
             )
+        self.running[slot.name] = _Child(job=job, process=process, said=said)
         assert process.stdin is not None
         process.stdin.write(json.dumps(self._order(job)).encode() + b"\n")
         process.stdin.flush()
-        self.running[slot.name] = _Child(job=job, process=process, said=said)
 
-    def _waits(self, slot: Slot) -> bool:
-        """Whether a trial that the slot needs may still be finished."""
-        trials = [each for each in self.plan.slots() if each.trial and each.model == slot.model]
+    def _may_come(self, slot: Slot) -> bool:
+        """Whether a trial that the slot waits for may still be finished."""
+        trials = self.plan.trials(slot.table, slot.model)
         return any(each.name not in self.failed and not self.plan.file(each).exists() for each in trials)
 
     def _order(self, job: Job) -> dict[str, Any]:
         slot = job.slot
-        about = {"table": slot.table.name, "model": slot.model.label, "dataset": slot.table.data.name}
+        about: dict[str, Any] = {"table": slot.table.name, "model": slot.model.label, "dataset": slot.table.data.name}
         if job.point:
-            about["point"] = list(job.point)  # type: ignore[assignment]
+            about["point"] = list(job.point)
         return {
             "dataset": str(self.datasets[slot.table.data.name]),
             "folder": str(job.folder),
@@ -113,7 +115,7 @@ class Pool:
             "about": about,
         }
 
-    def _collect(self, task: Task) -> None:
+    def _collect(self) -> None:
         for name, child in list(self.running.items()):
             code = child.process.poll()
             if code is None:
@@ -122,7 +124,7 @@ class Pool:
             if child.process.stdin is not None:
                 child.process.stdin.close()
             if code == 0:
-                self.log(f"{name}: done")
+                self.log(f"{name}: {_said_of(read_json(self.plan.file(child.job.slot), remedy='run it again'))}")
             else:
                 self.failed[name] = f"{_last_line(child.said) or f'ended with code {code}'} (see {child.said})"
                 self.log(f"{name}: {self.failed[name]}")
@@ -138,12 +140,6 @@ class Pool:
             for child in self.running.values():
                 child.process.wait()
 
-    def _standing(self, child: _Child) -> str:
-        """How far a run is: its epochs."""
-        log = child.job.folder / "log.jsonl"
-        epochs = log.read_bytes().count(b"\n") if log.exists() else 0
-        return f"{child.job.slot.name} {epochs}/{child.job.settings.train.epochs}"
-
 
 def _busy(folder: Path) -> bool:
     try:
@@ -151,6 +147,15 @@ def _busy(folder: Path) -> bool:
             return False
     except InputError:
         return True
+
+
+def _said_of(found: dict[str, Any]) -> str:
+    """A finished run in a line."""
+    validation, test = found["validation"], found.get("metrics")
+    parts = [f"validation {SELECT} {validation[SELECT]:.4f}" if validation else "", f"{found['seconds']:,.0f} s"]
+    parts += [f"epoch {found['best_epoch']} of {found['epochs']}" if validation and found["best_epoch"] else ""]
+    parts += [f"test {SELECT} {test[SELECT]:.4f}" if test else ""]
+    return ", ".join(part for part in parts if part)
 
 
 def _last_line(file: Path) -> str:

@@ -25,6 +25,8 @@ class Row:
         rival: label of the row it is held against; difference: relative, of NDCG@10; p: of no difference.
         costs: parameters (``items`` and ``encoder``), ``seconds_to_best``, ``events_per_second``, ... means over seeds;
             ``peak_memory_bytes`` is the largest.
+        recipe: all settings, of the first seed; point: those of them that validation chose from the grid.
+        commits: of the code that made the runs.
         curve: see ``record``; of the first seed.
     """
 
@@ -42,6 +44,7 @@ class Row:
     p: float | None = None
     costs: dict[str, float] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
+    point: list[str] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
     curve: list[list[float]] = field(default_factory=list)
 
@@ -84,22 +87,22 @@ def row_of(model: ModelSpec, records: list[dict[str, Any]], queries: Queries) ->
         validation=float(np.mean(validations)) if validations else None,
         costs=_costs(records),
         recipe=records[0]["recipe"],
+        point=records[0].get("point", []),
         commits=sorted({found["commit"] for found in records}),
         curve=records[0]["curve"],
     )
 
 
-def best_rival(row: Row, rows: list[Row], validation: dict[str, float]) -> Row | None:
-    """The best on validation of the rows that are not ours and see no more than ``row``; never ``row`` itself.
+def best_rival(row: Row, rows: list[Row], figures: dict[str, float]) -> Row | None:
+    """The best of the rows that are not ours and see no more than ``row``; None where that is ``row`` itself.
 
     Args:
-        validation: NDCG@10 by label; rows without one are compared by the test split, as a last resort.
+        figures: by label, what tells the best.
     """
-    known = all(each.label in validation for each in rows if not each.ours)
     candidates = [each for each in rows if not each.ours and each.sees_request_time <= row.sees_request_time]
     if not candidates:
         return None
-    best = max(candidates, key=lambda each: validation[each.label] if known else each.metrics[SELECT])
+    best = max(candidates, key=lambda each: figures[each.label])
     return None if best.label == row.label else best
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hydrarec.compare.choices import points, settings_of
 from hydrarec.compare.plan import Plan
-from hydrarec.compare.pool import Pool
+from hydrarec.compare.pool import Pool, cores
 from hydrarec.compare.spec import DataSpec
 from hydrarec.data.obtain import obtain
 from hydrarec.data.protocol import Protocol
@@ -14,8 +14,8 @@ from hydrarec.errors import InputError
 from hydrarec.progress import Progress
 
 
-def run_missing(plan: Plan, *, jobs: int, progress: Progress, log: Callable[[str], None]) -> dict[str, str]:
-    """Do all runs of the plan that have no result file yet, ``jobs`` at a time.
+def run_missing(plan: Plan, *, jobs: int | None, progress: Progress, log: Callable[[str], None]) -> dict[str, str]:
+    """Do all runs of the plan that have no result file yet, ``jobs`` (None: as many as cores) at a time.
 
     Every setting and every data set is checked before anything is trained.
 
@@ -25,6 +25,7 @@ def run_missing(plan: Plan, *, jobs: int, progress: Progress, log: Callable[[str
     Raises:
         InputError: a setting or a data set is wrong, or a result was made with other settings.
     """
+    jobs = cores() if jobs is None else jobs
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; it must be at least 1")
     for table in plan.tables():

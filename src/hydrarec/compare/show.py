@@ -16,8 +16,8 @@ def print_tables(tables: list[Assembled]) -> None:
         table("", names, [_accuracy(row) for row in each.rows])
         names = ["", "encoder", "items", "to best", "CPU", "events/s", "MiB"]
         table("", names, [_cost(row) for row in each.rows])
-        if rivals := _rivals(each.rows):
-            print(f"rival: {rivals}, the best on validation of what is not ours")
+        if rivals := rivals_of(each.rows):
+            print(f"rival: {rivals}, the best on {each.rivals_by} of what is not ours")
         if any(row.sees_request_time for row in each.rows):
             print("*: sees the time of the request")
         for machine in each.machines:
@@ -26,7 +26,8 @@ def print_tables(tables: list[Assembled]) -> None:
             print(f"missing: {len(each.missing)} runs, such as {each.missing[0]}")
 
 
-def _rivals(rows: list[Row]) -> str:
+def rivals_of(rows: list[Row]) -> str:
+    """Labels of what rows are held against."""
     return ", ".join(dict.fromkeys(row.rival for row in rows if row.rival))
 
 
