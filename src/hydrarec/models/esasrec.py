@@ -6,6 +6,7 @@ from torch import Tensor
 
 from hydrarec.data.batch import Batch
 from hydrarec.models.neural import TimedConfig, TimedModel
+from hydrarec.nn.dropout import quick_dropout
 from hydrarec.nn.ligr import LiGR
 from hydrarec.nn.padded import in_rectangles
 from hydrarec.nn.rival import RivalConfig
@@ -31,7 +32,7 @@ class ESASRec(TimedModel):
 
     def __init__(self, config: ESASRecConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.encoder = LiGR(config)
+        self.encoder = quick_dropout(LiGR(config))
 
     def encode(self, batch: Batch) -> Tensor:
         return in_rectangles(self.encoder, batch.offsets, self.inputs(batch))

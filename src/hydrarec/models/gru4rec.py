@@ -8,6 +8,7 @@ from hydrarec.data.batch import Batch
 from hydrarec.errors import InputError
 from hydrarec.models.neural import TimedConfig, TimedModel
 from hydrarec.nn import gru
+from hydrarec.nn.dropout import quick_dropout
 from hydrarec.nn.padded import in_rectangles
 from hydrarec.nn.rival import LayersConfig
 
@@ -42,7 +43,7 @@ class GRU4Rec(TimedModel):
 
     def __init__(self, config: GRU4RecConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.encoder = gru.GRU4Rec(config, config.d_hidden or 2 * config.d_model)
+        self.encoder = quick_dropout(gru.GRU4Rec(config, config.d_hidden or 2 * config.d_model))
 
     def encode(self, batch: Batch) -> Tensor:
         return in_rectangles(self.encoder, batch.offsets, self.inputs(batch), waste=WASTE)

@@ -8,6 +8,7 @@ from torch import Tensor
 from hydrarec.data.batch import Batch
 from hydrarec.models.neural import NeuralModel, ScorerConfig
 from hydrarec.nn import hstu
+from hydrarec.nn.dropout import quick_dropout
 from hydrarec.nn.padded import in_rectangles
 from hydrarec.nn.rival import RivalConfig
 
@@ -38,7 +39,7 @@ class HSTU(NeuralModel):
 
     def __init__(self, config: HSTUConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.encoder = hstu.HSTU(config, time=config.time)
+        self.encoder = quick_dropout(hstu.HSTU(config, time=config.time))
 
     @property
     def sees_request_time(self) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor
 from hydrarec.data.batch import Batch
 from hydrarec.models.neural import TimedConfig, TimedModel
 from hydrarec.nn import sasrec
+from hydrarec.nn.dropout import quick_dropout
 from hydrarec.nn.padded import in_rectangles
 from hydrarec.nn.rival import RivalConfig
 
@@ -31,7 +32,7 @@ class SASRec(TimedModel):
 
     def __init__(self, config: SASRecConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.encoder = sasrec.SASRec(config)
+        self.encoder = quick_dropout(sasrec.SASRec(config))
 
     def encode(self, batch: Batch) -> Tensor:
         return in_rectangles(self.encoder, batch.offsets, self.inputs(batch, math.sqrt(self.config.d_model)))

@@ -97,7 +97,8 @@ class HSTULayer(nn.Module):
         """(B, L, d) -> (B, L, d)."""
         normed = F.layer_norm(h, (self.d_model,), eps=EPS)
         u, joint = F.silu(self.uvqk(normed)).split([self.d_model, 3 * self.d_model], dim=2)
-        v, q, k = joint.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)  # (B, L, 3d) -> 3 x (B, H, L, c)
+        # (B, L, 3d) -> 3 x (B, H, L, c), copied once, so that no block of queries copies its keys.
+        v, q, k = joint.unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4).contiguous()
         mixed = torch.cat([self._attend(q, k, v, block) for block in blocks], dim=2) / self.max_len
         mixed = F.layer_norm(mixed.transpose(1, 2).flatten(2), (self.d_model,), eps=EPS)  # (B, H, L, c) -> (B, L, d)
         out: Tensor = self.ffn(h + self.w_o(self.dropout(mixed * u)))

@@ -77,15 +77,16 @@ def xavier_(module: nn.Module) -> None:
 
 
 class Pointwise(nn.Module):
-    """W_2 ReLU(W_1 x), both d to d (Kang & McAuley 2018, section III-C)."""
+    """W_2 Dropout(ReLU(W_1 x)), both d to d (Kang & McAuley 2018, section III-C, and their code)."""
 
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, d_model: int, dropout: float) -> None:
         super().__init__()
         self.up = nn.Linear(d_model, d_model)
+        self.dropout = nn.Dropout(dropout)
         self.down = nn.Linear(d_model, d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(F.relu(self.up(x)))
+        out: Tensor = self.down(self.dropout(F.relu(self.up(x))))
         return out
 
 

@@ -17,7 +17,7 @@ class SASRecLayer(nn.Module):
         self.qkv = nn.Linear(d, 3 * d)
         self.w_o = nn.Linear(d, d)
         self.dropout = nn.Dropout(config.dropout)
-        self.ffn = FeedForward(config, Pointwise(d))
+        self.ffn = FeedForward(config, Pointwise(d, config.dropout))
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, L, d) -> (B, L, d)."""
