@@ -38,6 +38,14 @@ def scores_by_item(answer):
     return {row["item"]: row["score"] for row in answer.to_pylist()}
 
 
+LAST = FIRST + (LENGTH - 1) * DAY + USERS - 1  # when the last event of all happened
+
+
+def moments(user):
+    """When the events of a user (from 1) happened."""
+    return [FIRST + day * DAY + user - 1 for day in range(LENGTH)]
+
+
 SOURCES = {
     "pandas": lambda place: event_table().to_pandas(),
     "polars": lambda place: pl.from_arrow(event_table()),
@@ -64,7 +72,8 @@ def test_every_model_with_ids_of_both_kinds(name, text, tmp_path):
     fitted = Recommender.fit(event_table(text=text), out=tmp_path / "run", model=name, settings=settings)
     user = "u3" if text else 3
     given = [f"i{item}" if text else item for item in history(3)]
-    known, unseen = fitted.recommend(users=[user], k=4), fitted.recommend([given], k=4)
+    when = {"times": [moments(3)], "at": LAST} if fitted.model.sees_request_time else {}
+    known, unseen = fitted.recommend(users=[user], k=4), fitted.recommend([given], k=4, **when)
     assert known.column_names == ["user", "rank", "item", "score"]
     assert known["user"].to_pylist() == [user] * 4
     assert known["rank"].to_pylist() == [1, 2, 3, 4]
@@ -281,6 +290,62 @@ def test_events_observed_one_by_one_give_the_answers_of_the_history(hydra):
     back = hydra.recommend(states=type(state).from_bytes(state.to_bytes()), k=3)
     assert back.equals(hydra.recommend(states=state, k=3))
     assert len(hydra.recommend(states=state, k=5, candidates=[1, 2])) == 6
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory):
+    settings = {**TINY, "model.time": True}
+    return Recommender.fit(event_table(), out=tmp_path_factory.mktemp("timed") / "run", settings=settings)
+
+
+def test_a_model_that_reads_time_answers_for_a_moment(timed):
+    given = {"histories": [history(3)], "times": [moments(3)], "k": ITEMS}
+    now, later = timed.recommend(**given, at=LAST), timed.recommend(**given, at=LAST + 90 * DAY)
+    assert scores_by_item(now) != scores_by_item(later)
+    assert timed.recommend(users=[3], k=ITEMS).drop("user").equals(now.drop("user"))  # as of the last event of all
+    dates = [datetime.fromtimestamp(time, UTC) for time in moments(3)]
+    assert timed.recommend([history(3)], times=[dates], at=datetime.fromtimestamp(LAST, UTC), k=ITEMS).equals(now)
+    frame = pd.DataFrame({"user": [0] * LENGTH, "item": history(3), "time": moments(3)})
+    assert scores_by_item(pa.table(timed.recommend(frame, k=ITEMS, at=LAST))) == scores_by_item(now)
+    named = timed.recommend({"ann": history(3)}, times={"ann": moments(3)}, at=LAST, k=ITEMS)
+    assert scores_by_item(named) == scores_by_item(now)
+
+
+def test_a_stream_of_events_with_times_is_asked_at_any_moment(timed):
+    state = timed.initial_state(2)
+    for step in range(0, LENGTH, 5):
+        events = [history(user)[step : step + 5] for user in (3, 8)]
+        state = timed.observe(state, events, times=[moments(user)[step : step + 5] for user in (3, 8)])
+    for at in (LAST, LAST + 40 * DAY):
+        answer = timed.recommend(states=state, k=ITEMS, at=at)
+        expected = timed.recommend([history(3), history(8)], times=[moments(3), moments(8)], k=ITEMS, at=at)
+        assert answer["item"].to_pylist() == expected["item"].to_pylist()
+        np.testing.assert_allclose(answer["score"], expected["score"], rtol=1e-4, atol=1e-4)
+    assert timed.recommend(states=state, k=3).num_rows == 6
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (None, "give the times of the events and of the request"),
+        ([[1, 2]], "one time for each item"),
+        ([[3, 1, 2]], "times of history 0 do not rise"),
+        (5, "one time for each item"),
+        ([["yesterday", 1, 2]], "yesterday"),
+    ],
+)
+def test_bad_times(timed, times, message):
+    with pytest.raises(InputError, match=message):
+        timed.recommend([[1, 2, 3]], times=times)
+    if times is None:
+        with pytest.raises(InputError, match="give their times"):
+            timed.observe(timed.initial_state(1), [[1]])
+
+
+def test_a_frame_has_its_own_times(timed):
+    frame = pd.DataFrame({"user": [1], "item": [1], "time": [FIRST]})
+    with pytest.raises(InputError, match="column 'time'"):
+        timed.recommend(frame, times=[[FIRST]])
 
 
 def test_bad_states(hydra, markov):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from hydrarec.data.batch import REQUEST_TIMES, Batch, pack
 from hydrarec.data.split import first_at_or_after
 from hydrarec.data.store import Dataset
 from hydrarec.data.stretches import stretch_pairs
@@ -25,20 +26,31 @@ class Asked:
         items: item rows; user u has seen ``items[first[u]:end[u]]``.
         first: (U,) int64.
         end: (U,) int64.
+        times: int64 seconds of each of ``items``, or None where nobody knows them.
+        at: the request time, seconds since 1970; None only where there are no times.
     """
 
     users: pa.Array
     items: np.ndarray
     first: np.ndarray
     end: np.ndarray
+    times: np.ndarray | None
+    at: int | None
 
     def latest(self, most: int) -> Self:
         """The last ``most`` events of each history; 0 is all."""
         return replace(self, first=np.maximum(self.first, self.end - most)) if most else self
 
-    def histories(self, chosen: np.ndarray | slice = slice(None)) -> list[np.ndarray]:
-        """Item rows of the chosen users, a history each."""
-        return [self.items[a:b] for a, b in zip(self.first[chosen], self.end[chosen], strict=True)]
+    def batch(self, chosen: np.ndarray | slice = slice(None)) -> Batch:
+        """The histories of the chosen users, to be asked at ``at`` where times are known."""
+        bounds = list(zip(self.first[chosen], self.end[chosen], strict=True))
+        items = [self.items[a:b] for a, b in bounds]
+        if self.times is None or self.at is None:
+            return pack(items)
+        batch = pack(items, [self.times[a:b] for a, b in bounds])
+        asked = batch.times.roll(-1)
+        asked[batch.last[batch.lengths > 0]] = self.at
+        return replace(batch, columns={REQUEST_TIMES: asked})
 
     def pairs(self, chosen: np.ndarray, device: str) -> tuple[torch.Tensor, torch.Tensor]:
         """(place among the chosen, item row), both (n,) int64, of all events of the chosen users."""
@@ -49,7 +61,8 @@ class Asked:
 def of_users(dataset: Dataset, users: Any, at: int | None = None) -> Asked:
     """Users of the data set, ``"all"`` or by id, with their events before ``at`` (seconds since 1970).
 
-    Of all users, those without such an event are left out with a warning.
+    Without ``at`` all events count, and the request is made when the last one of the data set was. Of all users, those
+    without such an event are left out with a warning.
 
     Raises:
         InputError: a user is not known, or has no such event.
@@ -78,19 +91,27 @@ def of_users(dataset: Dataset, users: Any, at: int | None = None) -> Asked:
             raise InputError(f"user {ids[int(rows[np.argmin(some)])].as_py()!r} has no {lack}")
         warnings.warn(f"{np.count_nonzero(~some):,} users have no {lack} and are left out", stacklevel=3)
     return Asked(
-        users=ids.take(pa.array(rows[some])), items=np.asarray(dataset.items), first=first[some], end=end[some]
+        users=ids.take(pa.array(rows[some])),
+        items=np.asarray(dataset.items),
+        first=first[some],
+        end=end[some],
+        times=np.asarray(dataset.times) if dataset.has_times else None,
+        at=_latest(dataset) if at is None else at,
     )
 
 
-def of_histories(vocabulary: Vocabulary, given: Any, *, at: int | None = None, strict: bool = False) -> Asked:
+def of_histories(
+    vocabulary: Vocabulary, given: Any, *, times: Any = None, at: int | None = None, strict: bool = False
+) -> Asked:
     """Histories of item ids, as ``hydrarec.frames.histories_of`` reads them, without unknown items.
 
-    Unknown items are named in a warning.
+    Unknown items are named in a warning. ``times`` are those of a mapping or of lists, of the same shape; without
+    ``at`` the request is made when the last event given was.
 
     Raises:
         InputError: ``given`` cannot be read, or with ``strict``, an item is unknown.
     """
-    histories = histories_of(given, at)
+    histories = histories_of(given, at, times)
     rows = vocabulary.rows(histories.items)
     known = rows >= 0
     if not known.all():
@@ -100,4 +121,15 @@ def of_histories(vocabulary: Vocabulary, given: Any, *, at: int | None = None, s
             raise InputError(f"unknown item ids: {named}")
         warnings.warn(f"unknown item ids skipped: {named}", stacklevel=3)
     bounds = np.concatenate([[0], np.cumsum(known)])[histories.offsets]
-    return Asked(users=histories.users, items=rows[known], first=bounds[:-1], end=bounds[1:])
+    times = None if histories.times is None else histories.times[known]
+    if at is None and times is not None and len(times):
+        at = int(times.max())
+    return Asked(users=histories.users, items=rows[known], first=bounds[:-1], end=bounds[1:], times=times, at=at)
+
+
+def _latest(dataset: Dataset) -> int | None:
+    """When the last event of the data set was."""
+    if not dataset.has_times:
+        return None
+    known = dataset.statistics.get("last_time")
+    return int(np.max(dataset.times)) if known is None else int(known)

@@ -12,7 +12,7 @@ import torch
 
 from hydrarec.asked import Asked, of_histories, of_users
 from hydrarec.config import as_overrides
-from hydrarec.data.batch import Batch, pack
+from hydrarec.data.batch import Batch
 from hydrarec.data.protocol import Protocol, SplitName
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
@@ -26,6 +26,7 @@ from hydrarec.items.vocabulary import Vocabulary
 from hydrarec.machine import usable_device
 from hydrarec.models.contract import Model
 from hydrarec.models.recurrent import RecurrentModel
+from hydrarec.models.waiting import hidden_states, observe
 from hydrarec.nn.state import EncoderState
 from hydrarec.progress import Progress, Silent, counter
 from hydrarec.retrieve.exact import top_k
@@ -157,6 +158,7 @@ class Recommender:
         users: Sequence[Any] | None = None,
         states: EncoderState | None = None,
         k: int = 10,
+        times: Any = None,
         at: int | str | date | None = None,
         exclude_seen: bool = False,
         candidates: Sequence[Any] | None = None,
@@ -170,8 +172,11 @@ class Recommender:
                 sorted already, ``time``. The users need not be known.
             users: ids of users in the data set, instead of histories; ``"all"`` takes every one that has events.
             states: what ``observe`` gave, instead of histories.
+            times: of histories that are lists, in the same shape; seconds since 1970 or dates. Models that read time
+                need them, or a frame's ``time``.
             at: request time: seconds since 1970, a date, or a ``datetime`` (UTC where it has no zone). Events of
-                ``users``, and of a frame with ``time``, at or after it are not looked at.
+                ``users``, and of a frame with ``time``, at or after it are not looked at. None: when the last event
+                of the data set, or of all that was given, happened.
             exclude_seen: leave out items of the history, however long it is.
             candidates: rank only these item ids.
             strict: unknown item ids are an error; otherwise they are named in a warning and skipped.
@@ -199,12 +204,12 @@ class Recommender:
         if states is not None:
             if exclude_seen:
                 raise InputError("a state does not list the items seen; pass histories to exclude them")
-            rows, scores = self._from_states(states, k, allowed)
+            rows, scores = self._from_states(states, k, allowed, moment)
             return self._table(pa.array(np.arange(len(rows))), rows, scores)
         if users is not None:
             asked = of_users(self.dataset, users, moment)
         else:
-            asked = of_histories(self.vocabulary, histories, at=moment, strict=strict)
+            asked = of_histories(self.vocabulary, histories, times=times, at=moment, strict=strict)
             if len(empty := np.flatnonzero(asked.first == asked.end)):
                 raise InputError(
                     f"user {asked.users[empty[0]].as_py()!r} has no event with an item that the model knows"
@@ -225,12 +230,26 @@ class Recommender:
         return self._recurrent().initial_state(n_users)
 
     @torch.inference_mode()
-    def observe(self, state: EncoderState, events: Sequence[Sequence[Any]], *, strict: bool = False) -> EncoderState:
-        """Append events, a list of item ids for each user of ``state``; the cost does not depend on the past."""
+    def observe(
+        self,
+        state: EncoderState,
+        events: Sequence[Sequence[Any]],
+        *,
+        times: Sequence[Sequence[Any]] | None = None,
+        strict: bool = False,
+    ) -> EncoderState:
+        """Append events, a list of item ids for each user of ``state``; the cost does not depend on the past.
+
+        Args:
+            times: of the events, in the same shape: seconds since 1970 or dates. Models that read time need them.
+        """
         if len(events) != len(state):
             raise InputError(f"{len(events)} lists of events for the states of {len(state)} users")
-        asked = of_histories(self.vocabulary, list(events), strict=strict)
-        return self._recurrent().read(pack(asked.histories()).to(self.device), state)[1]
+        model = self._recurrent()
+        asked = of_histories(self.vocabulary, list(events), times=times, strict=strict)
+        if model.sees_request_time and asked.times is None:
+            raise InputError("this model reads when events happen; give their times")
+        return observe(model, asked.batch().to(self.device), state)
 
     def _recurrent(self) -> RecurrentModel:
         if not isinstance(self.model, RecurrentModel):
@@ -238,10 +257,16 @@ class Recommender:
         return self.model
 
     @torch.inference_mode()
-    def _from_states(self, states: EncoderState, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        if not bool((states.position > 0).all()):
+    def _from_states(
+        self, states: EncoderState, k: int, allowed: np.ndarray | None, at: int | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        model = self._recurrent()
+        if not bool(((states.position > 0) | (states.waiting >= 0)).all()):
             raise InputError("a state without any event cannot be asked; observe an event first")
-        scores = self._recurrent().score_hidden(states.hidden)
+        if at is None and model.sees_request_time:
+            at = int(states.waiting_time.max())
+        asked = torch.full_like(states.position, 0 if at is None else at)
+        scores = model.score_hidden(hidden_states(model, states, asked))
         rows, values = top_k(scores, len(states), k, n_items=self.model.n_items, candidates=_tensor(allowed))
         return rows.cpu().numpy(), values.cpu().numpy()
 
@@ -272,7 +297,7 @@ class Recommender:
         for run in fill(lengths[order], _BATCH_EVENTS):
             for start in range(run.start, run.stop, at_most):
                 chosen = order[start : min(start + at_most, run.stop)]
-                yield chosen, pack(asked.histories(chosen)).to(self.device)
+                yield chosen, asked.batch(chosen).to(self.device)
 
     def _table(self, names: pa.Array, rows: np.ndarray, scores: np.ndarray) -> pa.Table:
         found = rows >= 0

@@ -29,8 +29,8 @@ class RecurrentModel(NeuralModel):
         """
 
     @abstractmethod
-    def step_(self, items: Tensor, state: EncoderState) -> Tensor:
-        """One event of each of U users, items (U,), without gradient: the state is updated where it lies.
+    def step_(self, batch: Batch, state: EncoderState) -> Tensor:
+        """One event of each of U users, without gradient: the state is updated where it lies.
 
         Returns:
             (U, d) the new hidden states.
@@ -43,7 +43,7 @@ class RecurrentModel(NeuralModel):
         """As ``resume``, for requests: besides the result, memory for a piece of each history and not for all of it."""
         if state is not None and not torch.is_grad_enabled() and bool((batch.lengths == 1).all()):
             state = state.clone()
-            return self.step_(batch.items, state), state
+            return self.step_(batch, state), state
         return self._resume_in(self.read_events, batch, state, recompute=False)
 
     def resume_recomputing(self, batch: Batch, state: EncoderState | None, size: int) -> tuple[Tensor, EncoderState]:

@@ -1,5 +1,6 @@
 """Hydra's sequence encoder: item vectors in, hidden states out, the state carried along."""
 
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -36,8 +37,17 @@ class HydraEncoder(nn.Module):
     def initial_state(self, n_users: int) -> EncoderState:
         """The state before the first event."""
         states = [cast(HydraLayer, layer).heads.initial_state(n_users) for layer in self.layers]
-        hidden = states[0].ssm.new_zeros(n_users, self.config.d_model)
-        return _stack(states, torch.zeros_like(hidden[:, 0], dtype=torch.int64), hidden)
+        conv, ssm = _stack(states)
+        never = torch.zeros(n_users, dtype=torch.int64, device=ssm.device)
+        return EncoderState(
+            position=never.clone(),
+            conv=conv,
+            ssm=ssm,
+            hidden=ssm.new_zeros(n_users, self.config.d_model),
+            time=never.clone(),
+            waiting=never - 1,
+            waiting_time=never.clone(),
+        )
 
     def forward(self, x: Tensor, batch: Batch, state: EncoderState | None = None) -> tuple[Tensor, EncoderState]:
         """Encode the histories of ``batch``.
@@ -60,9 +70,10 @@ class HydraEncoder(nn.Module):
             states.append(after)
         h = self._output(h)
         hidden = h[batch.last.clamp(min=0)] if len(h) else h.new_zeros(batch.n_users, h.shape[1])
-        kept = torch.zeros_like(hidden) if state is None else state.hidden
-        hidden = torch.where((batch.lengths > 0).unsqueeze(1), hidden, kept)
-        return h, _stack(states, start + batch.lengths, hidden)
+        state = self.initial_state(batch.n_users) if state is None else state
+        hidden = torch.where((batch.lengths > 0).unsqueeze(1), hidden, state.hidden)
+        conv, ssm = _stack(states)
+        return h, replace(state, position=start + batch.lengths, hidden=hidden, conv=conv, ssm=ssm)
 
     def _output(self, h: Tensor) -> Tensor:
         projected: Tensor
@@ -91,10 +102,6 @@ class HydraEncoder(nn.Module):
         return self._stepper(x, state)
 
 
-def _stack(states: list[HeadState], position: Tensor, hidden: Tensor) -> EncoderState:
-    return EncoderState(
-        position=position,
-        hidden=hidden,
-        conv=torch.stack([state.conv for state in states], dim=1),
-        ssm=torch.stack([state.ssm for state in states], dim=1),
-    )
+def _stack(states: list[HeadState]) -> tuple[Tensor, Tensor]:
+    """conv and ssm of all layers, each (U, M, ...)."""
+    return torch.stack([state.conv for state in states], dim=1), torch.stack([state.ssm for state in states], dim=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hydrarec.errors import InputError
 
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,18 @@ class EncoderState:
         conv: (U, M, K-1, G, F) last inputs of the convolutions.
         ssm: (U, M, G, E, N) states of the scans.
         hidden: (U, d) hidden state after the last event, zeros before the first: what a request is answered from.
+        time: (U,) int64 seconds, when the last event was; 0 before the first.
+        waiting: (U,) int64, for models that read an event only when the next one or a request comes: the item row of
+            the event that waits, else -1. Nothing else here knows of it but ``waiting_time`` (U,), when it was.
     """
 
     position: Tensor
     conv: Tensor
     ssm: Tensor
     hidden: Tensor
+    time: Tensor
+    waiting: Tensor
+    waiting_time: Tensor
 
     def __len__(self) -> int:
         return self.position.numel()
