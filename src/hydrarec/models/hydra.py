@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
-from hydrarec.errors import InputError
+from hydrarec.models.neural import TimedConfig
 from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.encoder import HydraEncoder
@@ -15,23 +15,8 @@ from hydrarec.nn.time import TimeFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
-class HydraConfig(EncoderConfig):
-    """The encoder's settings and the scorer's.
-
-    Attributes:
-        normalize: L2-normalise hidden states and item vectors before their product.
-        temperature: divides the normalised product.
-        time: read how much time passes between events, and from the last one to the request.
-    """
-
-    normalize: bool = True
-    temperature: float = 0.05
-    time: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.temperature > 0:
-            raise InputError(f"temperature must be positive, not {self.temperature}")
+class HydraConfig(TimedConfig, EncoderConfig):
+    """The settings of the encoder, of time, and of the scorer."""
 
 
 class Hydra(RecurrentModel):

@@ -12,6 +12,7 @@ from hydrarec.data.batch import Batch
 from hydrarec.errors import InputError
 from hydrarec.items.table import ItemTable
 from hydrarec.models.contract import Model
+from hydrarec.nn.time import TimeFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,10 @@ class ScorerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TimedConfig(ScorerConfig):
-    """The settings of a ``TimedModel``.
+    """The settings of a model that can read time or leave it.
 
     Attributes:
-        time: add features of the times of the event and of the request to each item vector.
+        time: read how much time passes between events, and from the last one to the request.
     """
 
     time: bool = False
@@ -113,8 +114,6 @@ class TimedModel(NeuralModel):
     def __init__(self, config: Any, n_items: int) -> None:
         super().__init__(config, n_items)
         if config.time:
-            from hydrarec.nn.time import TimeFeatures
-
             self.time = TimeFeatures(config.d_model)
 
     @property

@@ -73,6 +73,11 @@ def _train(
     device: str,
     test: bool,
 ) -> Run:
+    if getattr(settings.model, "time", False) and not dataset.has_times:
+        raise InputError(
+            f"model {settings.name} reads when events happen (model.time) and the data set has no times; "
+            "bring times, or --set model.time=false"
+        )
     parts = split(dataset, protocol)
     run = _folder(out, settings, protocol, dataset, resume)
     if run.finished and ("test" in run.metrics or not test):
