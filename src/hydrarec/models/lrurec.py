@@ -12,7 +12,8 @@ from hydrarec.nn.post_norm import PostNormConfig
 
 @dataclass(frozen=True, kw_only=True)
 class LRURecConfig(TimedConfig, PostNormConfig):
-    """As published, but for the scorer: the paper's is a plain product, with a bias for every item."""
+    """As published, but for the scorer: the paper's is a plain product, with a bias for every item
+    (equation 10)."""
 
 
 class LRURec(TimedModel):

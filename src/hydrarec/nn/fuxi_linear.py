@@ -23,7 +23,8 @@ EPS = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class FuXiLinearSizes(RivalConfig):
-    """Sizes; the defaults are the authors' for MovieLens with heads 32 wide, at width 64. ``ffn`` is a number here.
+    """Sizes; the defaults are the authors' for MovieLens-20M, but width 64, in two heads as wide as theirs, and two
+    layers. ``ffn`` is a number here.
 
     Attributes:
         time: the temporal channel, which sees when an answer is asked for; without it the model knows order alone.
@@ -101,7 +102,11 @@ class Periods(nn.Module):
 
 
 class TemporalChannel(nn.Module):
-    """Values mixed by when they happened alone, plus the event's own value."""
+    """Values mixed by when they happened alone, plus the event's own value: y = alpha mixed + beta v.
+
+    As in the paper's figure and the authors' settings for KuaiRand, where gamma is learned too; those for MovieLens-20M
+    have alpha = 1, beta = 0 and gamma = 1/2.
+    """
 
     def __init__(self, config: FuXiLinearSizes) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ EPS = 1e-5
 
 
 class LRU(nn.Module):
-    """h_t = lambda h_{t-1} + gamma (B x_t + b), y_t = Re(C h_t) + c, with 2d complex channels.
+    """h_t = lambda h_{t-1} + gamma (B x_t + b), y_t = Re(C h_t) + c, with 2d complex channels (equation 5).
 
     lambda = exp(-exp(nu) + i exp(theta)) and gamma = exp(.) are learned by their logarithms (Orvieto et al. 2023).
     Complex matrices are kept as real ones: B as rows real, imaginary, real, ...; C as columns that meet them, so that
@@ -44,7 +44,7 @@ class LRU(nn.Module):
 
 
 class LRURecLayer(nn.Module):
-    """LayerNorm(h + Dropout(LRU(h))), then the feed-forward part."""
+    """LayerNorm(h + Dropout(LRU(h))), then the feed-forward part (equation 9)."""
 
     def __init__(self, config: PostNormConfig) -> None:
         super().__init__()

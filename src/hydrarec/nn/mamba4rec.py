@@ -78,7 +78,11 @@ class Mamba4RecEncoder(nn.Module):
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Linear maps start as the authors' do: N(0, 0.02), biases at zero."""
+        """Linear maps start as the authors' do: N(0, 0.02), biases at zero.
+
+        Not so the bias of the steps, which their code sets to zero with all the others: as Mamba has it, the model
+        learns faster.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.weight.normal_(std=0.02)
