@@ -113,7 +113,8 @@ class _Line(Task):
         parts = [f"{self.description}: {self.done:,} {self.unit}", f"{rate:,.0f} {self.unit}/s"]
         if self.total:
             parts[0] = f"{self.description}: {self.done / self.total:.0%} of {self.total:,} {self.unit}"
-            parts.append(f"{_clock((self.total - self.done) / max(rate, 1e-9))} left")
+        if self.total and rate:
+            parts.append(f"{_clock((self.total - self.done) / rate)} left")
         say(", ".join(part for part in [*parts, self.text] if part))
 
     def end(self) -> None:

@@ -45,9 +45,9 @@ def compare(
         Folder for work in progress, which may be deleted afterwards.
     """
     from hydrarec.cli.output import print_json
-    from hydrarec.compare.command import compare_files
+    from hydrarec.compare.command import compare_files, slow_reporter
     from hydrarec.compare.show import print_tables
-    from hydrarec.progress import reporter, say
+    from hydrarec.progress import say
 
     done = compare_files(
         files,
@@ -58,7 +58,7 @@ def compare(
         run=not show,
         jobs=jobs,
         report=report,
-        progress=reporter(json),
+        progress=slow_reporter(json),
         log=(lambda line: None) if json else say,
     )
     if json:

@@ -13,7 +13,9 @@ from hydrarec.compare.run import run_missing
 from hydrarec.compare.spec import read_spec
 from hydrarec.config import nearest
 from hydrarec.errors import HydrarecError, InputError
-from hydrarec.progress import Progress
+from hydrarec.progress import Lines, Progress, reporter
+
+_LINE_SECONDS = 60.0  # comparisons run for hours; each run's end is said anyway
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,12 @@ class Comparison:
         if self.failed:
             said = "; ".join(f"{name}: {error}" for name, error in self.failed.items())
             raise HydrarecError(f"{len(self.failed)} run{'s' * (len(self.failed) > 1)} failed: {said}")
+
+
+def slow_reporter(json: bool) -> Progress:
+    """As ``progress.reporter``, with a line a minute where there is no terminal."""
+    usual = reporter(json)
+    return Lines(_LINE_SECONDS) if isinstance(usual, Lines) else usual
 
 
 def compare_files(

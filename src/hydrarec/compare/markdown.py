@@ -6,7 +6,7 @@ from pathlib import Path
 from hydrarec.compare.assemble import Assembled
 from hydrarec.compare.plots import draw
 from hydrarec.compare.rows import Row
-from hydrarec.compare.show import p_value, rivals_of
+from hydrarec.compare.show import figure, p_value, rivals_of
 from hydrarec.files import whole_file
 
 _ABOUT = """\
@@ -87,7 +87,7 @@ def _cells(row: Row) -> list[str]:
         title.replace("|", "\\|") + " †" * row.sees_request_time,
         _spread(row, "HR@10"),
         _spread(row, "NDCG@10"),
-        " to ".join(_short(value) for value in row.interval),
+        " to ".join(figure(value) for value in row.interval),
         "" if row.difference is None else f"{row.difference:+.1%}".replace("%", " %"),
         "" if row.p is None else p_value(row.p),
         f"{costs['encoder']:,}",
@@ -129,13 +129,8 @@ def _commit(commit: str) -> str:
 
 
 def _spread(row: Row, metric: str) -> str:
-    value = _short(row.metrics[metric])
-    return f"{value} ± {_short(row.spread[metric])}" if row.spread else value
-
-
-def _short(value: float) -> str:
-    """Four places, without the zero before the point."""
-    return f"{value:.4f}".removeprefix("0")
+    value = figure(row.metrics[metric])
+    return f"{value} ± {figure(row.spread[metric])}" if row.spread else value
 
 
 def _alt(plot: str) -> str:

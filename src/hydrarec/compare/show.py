@@ -12,9 +12,9 @@ def print_tables(tables: list[Assembled]) -> None:
         print(f"\n{each.name}: {each.protocol}")
         print(f"{counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events; ", end="")
         print(f"{each.targets['queries']:,} targets; data {each.fingerprint[:16]}")
-        names = ["", "HR@10", "NDCG@10", "+-", "95 %", "to rival", "p"]
+        names = ["", "HR@10", "NDCG@10", "+-", "95 %", "rival", "p"]
         table("", names, [_accuracy(row) for row in each.rows])
-        names = ["", "encoder", "items", "to best", "CPU", "events/s", "MiB"]
+        names = ["", "encoder", "items", "s to best", "CPU s", "events/s", "MiB"]
         table("", names, [_cost(row) for row in each.rows])
         if rivals := rivals_of(each.rows):
             print(f"rival: {rivals}, the best on {each.rivals_by} of what is not ours")
@@ -35,12 +35,12 @@ def _accuracy(row: Row) -> list[Cell]:
     low, high = row.interval
     return [
         _name(row),
-        row.metrics["HR@10"],
-        row.metrics["NDCG@10"],
-        f"{row.spread['NDCG@10']:.4f}" if row.spread else "",
-        f"{low:.4f}-{high:.4f}",
-        "" if row.difference is None else f"{row.difference:+.1%}",
-        "" if row.p is None else p_value(row.p),
+        figure(row.metrics["HR@10"]),
+        figure(row.metrics["NDCG@10"]),
+        figure(row.spread["NDCG@10"]) if row.spread else "",
+        f"{figure(low)}-{figure(high)}",
+        "" if row.difference is None else f"{row.difference:+6.1%}",
+        "" if row.p is None else f"{p_value(row.p):>5}",
     ]
 
 
@@ -50,8 +50,8 @@ def _cost(row: Row) -> list[Cell]:
         _name(row),
         int(costs["encoder"]),
         int(costs["items"]),
-        f"{costs['seconds_to_best']:,.0f} s",
-        f"{costs['cpu_seconds_to_best']:,.0f} s",
+        round(costs["seconds_to_best"]),
+        round(costs["cpu_seconds_to_best"]),
         round(costs["events_per_second"]),
         round(costs["peak_memory_bytes"] / 2**20),
     ]
@@ -59,6 +59,11 @@ def _cost(row: Row) -> list[Cell]:
 
 def _name(row: Row) -> str:
     return row.label + "*" * row.sees_request_time
+
+
+def figure(value: float) -> str:
+    """Four places, without the zero before the point."""
+    return f"{value:.4f}".removeprefix("0")
 
 
 def p_value(p: float) -> str:
