@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import contract_checks as checks
 import pytest
 import torch
+from support import close
 
 from hydrarec.errors import InputError
 from hydrarec.models.esasrec import ESASRec, ESASRecConfig
@@ -28,6 +31,15 @@ def test_an_event_does_not_know_how_many_follow():
     torch.testing.assert_close(whole[:4], begun, rtol=1e-4, atol=1e-5)
 
 
+def test_item_vectors_are_scaled_before_positions_are_added():
+    model = checks.made("esasrec")
+    seen = []
+    model.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    batch = checks.timed_batch([5])
+    model.encode(batch)
+    close(seen[0][0], model.items.weight[batch.items] * 8**0.5, 1e-6)
+
+
 def test_parameter_count():
     d, length = 64, 200
     attention = 2 * d + 3 * (d * d + d) + d * d + d + d * d + d  # norm; Q, K, V; output; gate
@@ -49,6 +61,17 @@ def test_times_are_not_looked_at():
     model = checks.made("esasrec")
     assert not model.sees_request_time
     assert not checks.follows_request_time(model)
+
+
+def test_with_time_it_answers_for_the_moment_of_the_request_and_says_so():
+    model = checks.made("esasrec", time=True)
+    assert model.sees_request_time
+    assert checks.follows_request_time(model)
+    checks.check_each_history_is_alone(model)
+    checks.check_causal(model)
+    checks.check_there_and_back(model)
+    with pytest.raises(InputError, match="give the times of the events and of the request"):
+        model.encode(replace(checks.timed_batch(), columns={}))
 
 
 @pytest.mark.parametrize(

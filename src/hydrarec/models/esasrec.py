@@ -1,5 +1,6 @@
 """eSASRec: SASRec with LiGR layers."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -24,7 +25,8 @@ class ESASRec(TimedModel):
     """Tikhonovich et al. 2025 (arXiv 2508.06450), with the loss and the scorer of the settings.
 
     Its code counts positions from the end of the window. Here they count from the start: an event's hidden state must
-    not tell how many events follow.
+    not tell how many events follow. Item vectors are times sqrt(d), as SASRec's: our table begins with smaller ones than
+    its code, and under positions alone the first epochs learn little.
     """
 
     name = "esasrec"
@@ -35,4 +37,4 @@ class ESASRec(TimedModel):
         self.encoder = quick_dropout(LiGR(config))
 
     def encode(self, batch: Batch) -> Tensor:
-        return in_rectangles(self.encoder, batch.offsets, self.inputs(batch))
+        return in_rectangles(self.encoder, batch.offsets, self.inputs(batch, math.sqrt(self.config.d_model)))
