@@ -25,8 +25,8 @@ class ESASRec(TimedModel):
     """Tikhonovich et al. 2025 (arXiv 2508.06450), with the loss and the scorer of the settings.
 
     Its code counts positions from the end of the window. Here they count from the start: an event's hidden state must
-    not tell how many events follow. Item vectors are times sqrt(d), as SASRec's: our table begins with smaller ones than
-    its code, and under positions alone the first epochs learn little.
+    not tell how many events follow. Item vectors are times sqrt(d), as SASRec's: our table begins with smaller ones
+    than its code, and next to positions the first epochs would learn little of them.
     """
 
     name = "esasrec"
