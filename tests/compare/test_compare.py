@@ -206,6 +206,15 @@ def test_a_run_folder_of_other_settings_is_begun_again(here, capsys):
     assert results(here)["shop-loo/markov-1.json"]["recipe"]["train"]["max_len"] == 10
 
 
+def test_a_run_folder_that_cannot_be_read_is_begun_again(here, capsys):
+    (here / "spec.toml").write_text((HEAD + MARKOV).replace('"loo", "hstu"', '"loo"'))
+    folder = here / "runs/compare/shop-loo/markov-1"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"format": "hydrarec-run", "version": 1, "settings": {"model": {"x": 1}}}')
+    assert compare(capsys, "spec.toml")[0] == 0
+    assert list(results(here)) == ["shop-loo/markov-1.json"]
+
+
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [

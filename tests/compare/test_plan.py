@@ -69,6 +69,18 @@ def test_a_grid_needs_a_validation(plan_of):
     assert plan_of((HEAD + SMALL).replace('["loo", "hstu"]', '["hstu"]')).slots()
 
 
+def test_hstu_with_epochs_of_its_own_still_takes_what_loo_chose(plan_of):
+    own = '[[data]]\nname = "shop"\nsource = "events.csv"\nprotocols = ["hstu"]\ntrain = {epochs = 7}\n'
+    plan = plan_of(HEAD.replace('["loo", "hstu"]', '["loo"]') + HYDRA + own)
+    slots = by_name(plan)
+    assert set(TRIALS) < set(slots)
+    for name, validation in zip(TRIALS, (0.1, 0.2), strict=True):
+        made_record(plan, slots[name], None, validation=validation)
+    job = plan.job(slots["shop-hstu/hydra-1"])
+    assert job.settings.train.epochs == 7
+    assert job.point == plan.job(slots[TRIALS[1]]).point
+
+
 def test_a_result_of_other_settings_is_not_taken_for_this_ones(plan_of):
     plan = plan_of(ALL)
     slot = by_name(plan)["shop-loo/small-1"]

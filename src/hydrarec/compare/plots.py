@@ -57,6 +57,7 @@ def against_seconds(table: Assembled) -> "Figure":
         else:
             _point(axes, row, row.costs["cpu_seconds_to_best"], style)
     _lines_of_counting(axes, table.rows, validated)
+    axes.set_xlim(left=0)
     axes.set_xlabel("CPU seconds of training")
     axes.set_ylabel(f"NDCG@10, {'validation' if validated else 'test'}")
     _finish(axes, f"{table.name}: accuracy against training time")
@@ -65,12 +66,17 @@ def against_seconds(table: Assembled) -> "Figure":
 
 def against_parameters(table: Assembled) -> "Figure":
     """Test NDCG@10, mean and standard deviation over seeds, against parameters outside the item table."""
+    from matplotlib.ticker import EngFormatter
+
     figure, axes = _axes()
     for row, style in _styled(table.rows):
         if row.costs["encoder"]:
             _point(axes, row, row.costs["encoder"], style)
     _lines_of_counting(axes, table.rows, False)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(EngFormatter(sep=""))
+    axes.tick_params(axis="x", which="minor", labelsize=7)
     axes.set_xlabel("parameters outside the item table")
     axes.set_ylabel("NDCG@10, test")
     _finish(axes, f"{table.name}: accuracy against parameters")

@@ -35,19 +35,26 @@ def work(order: dict[str, Any]) -> None:
     dataset = Dataset.open(order["dataset"])
     settings, protocol = Settings.from_dict(order["settings"], "order"), Protocol.from_dict(order["protocol"])
     folder = Path(order["folder"])
-    kept = (folder / "config.json").exists() and differs(open_run(folder), settings, protocol, dataset) is None
     run = train(
         dataset,
         folder,
         settings,
         protocol,
-        resume="auto" if kept else "never",
+        resume="auto" if _goes_on(folder, settings, protocol, dataset) else "never",
         progress=Silent(),
         test=order["test"],
     )
     if not order["test"]:  # the folder may have been tested since, as the run of a seed
         run.metrics.pop("test", None)
     write_json(Path(order["file"]), record(run, dataset, {**order["about"], "commit": commit}))
+
+
+def _goes_on(folder: Path, settings: Settings, protocol: Protocol, dataset: Dataset) -> bool:
+    """Whether the folder holds this very run; one that cannot be read holds another."""
+    try:
+        return differs(open_run(folder), settings, protocol, dataset) is None
+    except InputError:
+        return False
 
 
 def _end_with_the_giver() -> None:
