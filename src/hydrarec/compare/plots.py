@@ -66,7 +66,7 @@ def against_seconds(table: Assembled) -> "Figure":
 
 def against_parameters(table: Assembled) -> "Figure":
     """Test NDCG@10, mean and standard deviation over seeds, against parameters outside the item table."""
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, LogLocator
 
     figure, axes = _axes()
     for row, style in _styled(table.rows):
@@ -74,6 +74,7 @@ def against_parameters(table: Assembled) -> "Figure":
             _point(axes, row, row.costs["encoder"], style)
     _lines_of_counting(axes, table.rows, False)
     axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(EngFormatter(sep=""))
     axes.tick_params(axis="x", which="minor", labelsize=7)
