@@ -32,7 +32,8 @@ def train(
     source
         A file of events, or the folder that `prepare` made.
     model
-        hydra, popularity, recent, markov or itemknn.
+        hydra; its rivals sasrec, esasrec, hstu, gru4rec, mamba4rec, lrurec and
+        fuxi_linear; or, by counting, popularity, recent, markov and itemknn.
     recipe
         TOML file of settings.
     set_
