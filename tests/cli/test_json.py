@@ -82,6 +82,20 @@ def test_recommend_at(ask, place, at):
     assert found["recommendations"][0]["item"] == history(3)[5]
 
 
+def test_a_model_that_reads_time(ask, call, place, tmp_path):
+    run = tmp_path / "timed"
+    trained = ask("train", place / "events.csv", "--out", run, *TINY_SET, "--set", "model.time=true")
+    assert trained["sees_request_time"]
+    when = ",".join(str(FIRST + day * DAY + 2) for day in range(len(history(3))))
+    given = ("recommend", run, "--history", ",".join(map(str, history(3))), "--times", when)
+    soon, late = (ask(*given, "--at", FIRST + days * DAY)["recommendations"] for days in (12, 400))
+    assert soon != late
+    assert ask("recommend", run, "--user", 3, "--at", FIRST + 400 * DAY)["recommendations"] == late
+    done = call("recommend", run, "--history", "1,2")
+    assert done.code == 2
+    assert "give the times of the events and of the request" in done.err
+
+
 def test_recommend_all(ask, place, tmp_path):
     found = ask("recommend", place / "markov", "--all", "--out", tmp_path / "all.parquet", "-k", 2)
     assert (found["out"], found["rows"]) == (str(tmp_path / "all.parquet"), 2 * USERS)

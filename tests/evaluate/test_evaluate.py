@@ -15,6 +15,8 @@ from hydrarec.models.hydra import Hydra, HydraConfig
 class Recorder:
     """Scores each item by its row and the sum of the history; keeps the batches."""
 
+    sees_request_time = False
+
     def __init__(self, n_items, chunk=7):
         self.n_items, self.chunk, self.batches = n_items, chunk, []
 

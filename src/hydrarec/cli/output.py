@@ -32,6 +32,8 @@ def print_metrics(protocol: Protocol, part: str, results: dict[str, Any]) -> Non
         f"{name} {value:.4f}" for name, value in metrics.items() if "@" in name and name not in intervals
     )
     print(f"MRR {metrics['MRR']:.4f} ({interval('MRR')}), {others}")
+    if results["sees_request_time"]:
+        print("the model sees the time of the request, as a server does: compare it with others that do")
 
 
 def print_facts(facts: dict[str, Any], width: int = 78) -> None:

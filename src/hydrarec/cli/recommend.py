@@ -14,6 +14,7 @@ def recommend(
     *,
     user: str | None = None,
     history: str | None = None,
+    times: str | None = None,
     all_: Annotated[Flag, Parameter(name="--all")] = False,
     out: Path | None = None,
     k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
@@ -34,6 +35,8 @@ def recommend(
         Id of a user in the data set.
     history
         Item ids, oldest first, with commas between them.
+    times
+        When the events of --history happened (dates, or seconds since 1970), for models that read time.
     all_
         Every user of the data set, into --out.
     out
@@ -41,7 +44,8 @@ def recommend(
     k
         How many items.
     at
-        Request time (a date, or seconds since 1970): no event of --user or --all at or after it is looked at.
+        Request time (a date, or seconds since 1970): no event of --user or --all at or after it is looked at. Without
+        it, a model that reads time answers as of the last event known.
     exclude_seen
         Leave out items of the history.
     strict
@@ -58,6 +62,8 @@ def recommend(
 
     if sum([user is not None, history is not None, all_]) != 1:
         raise InputError("give exactly one of --user, --history and --all")
+    if times is not None and history is None:
+        raise InputError("--times belongs to --history")
     if all_ != (out is not None):
         raise InputError("--all writes a Parquet file: give both --all and --out FILE.parquet")
     recommender = Recommender.load(run, dataset=dataset, device=device)
@@ -74,7 +80,9 @@ def recommend(
         else:
             print(f"{out}: {rows:,} recommendations, {seconds(took)} after loading")
         return
-    asked: dict[str, Any] = {"users": [user]} if user is not None else {"histories": [_ids(str(history))]}
+    asked: dict[str, Any] = {"users": [user]}
+    if history is not None:
+        asked = {"histories": [_ids(history)], "times": None if times is None else [_ids(times)]}
     found = recommender.recommend(**asked, **how).select(["item", "score"]).to_pylist()
     if json:
         print_json({"recommendations": found})

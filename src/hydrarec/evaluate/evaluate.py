@@ -35,6 +35,7 @@ class Evaluation:
             is recommended to anyone) and ``popularity@10`` (mean popularity percentile of what is).
         intervals: 95 % interval of each mean; empty when not asked for.
         groups: the same means by group of queries, with their number as ``queries``.
+        sees_request_time: whether the model knew when each target happened; see ``Model.sees_request_time``.
         greater, ties: (Q,) int64, in the order of the positions; see ``Ranks``.
     """
 
@@ -43,6 +44,7 @@ class Evaluation:
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     groups: dict[str, dict[str, float]]
+    sees_request_time: bool
     greater: np.ndarray
     ties: np.ndarray
 
@@ -54,6 +56,7 @@ class Evaluation:
             "metrics": self.metrics,
             "intervals": {name: list(interval) for name, interval in self.intervals.items()},
             "groups": self.groups,
+            "sees_request_time": self.sees_request_time,
         }
 
 
@@ -74,7 +77,8 @@ def evaluate(
 ) -> Evaluation:
     """Rank the event at each position among the candidates, given the events before it.
 
-    The model sees the order, the items and the times of the history, never the time of the target.
+    The model sees the order, the items and the times of the history. It is asked at the time of the target, which a
+    server knows as the time of the request; a model that looks at it says so (``Model.sees_request_time``).
 
     Args:
         positions: (Q,) absolute positions: ``Split.valid`` or ``Split.test``.
@@ -120,7 +124,8 @@ def evaluate(
         done += len(rows)
         if progress is not None:
             progress(done, len(positions))
-    return _summary(dataset, positions, protocol, counts, greater, ties, top, seed if confidence else None)
+    sees = model.sees_request_time
+    return _summary(dataset, positions, protocol, counts, sees, greater, ties, top, seed if confidence else None)
 
 
 def _summary(
@@ -128,6 +133,7 @@ def _summary(
     positions: np.ndarray,
     protocol: Protocol,
     counts: np.ndarray,
+    sees_request_time: bool,
     greater: np.ndarray,
     ties: np.ndarray,
     top: np.ndarray,
@@ -148,6 +154,7 @@ def _summary(
         },
         intervals={} if seed is None else intervals(values, users, seed=seed),
         groups=grouped(values, by_history(lengths)) | grouped(values, by_popularity(targets, counts)),
+        sees_request_time=sees_request_time,
         greater=greater,
         ties=ties,
     )

@@ -212,7 +212,7 @@ def _results(run: Run, model: Model) -> dict[str, Any]:
         "protocol": run.protocol.to_dict(),
         "fingerprint": run.dataset["fingerprint"],
         "seed": run.settings.train.seed,
-        "sees_request_time": bool(getattr(model, "sees_request_time", False)),
+        "sees_request_time": model.sees_request_time,
         "machine": machine(),
     }
 
@@ -236,7 +236,16 @@ def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset,
 def summary(run: Run) -> dict[str, Any]:
     """What ``hydrarec train --json`` prints of a finished run."""
     results = run.metrics
-    keys = ("parameters", "seconds", "peak_memory_bytes", "epochs", "fingerprint", "seed", "machine")
+    keys = (
+        "parameters",
+        "seconds",
+        "peak_memory_bytes",
+        "epochs",
+        "fingerprint",
+        "seed",
+        "machine",
+        "sees_request_time",
+    )
     return {
         "run": str(run.path),
         "protocol": run.protocol.split,
