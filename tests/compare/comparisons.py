@@ -42,6 +42,13 @@ MARKOV = """
 label = "markov"
 name = "markov"
 """
+OTHERS = """
+[[model]]
+label = "others"
+title = "Hydra of others"
+name = "hydra"
+external = true
+"""
 
 
 def made_record(plan, slot, values, *, validation=0.2, users=None, seconds=100.0, **changes):

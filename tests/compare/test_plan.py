@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from comparisons import HEAD, HYDRA, MARKOV, SMALL, made_record
+from comparisons import HEAD, HYDRA, MARKOV, OTHERS, SMALL, made_record
 
+from hydrarec.compare.plan import Slot
 from hydrarec.errors import InputError
 
 ALL = HEAD + HYDRA + SMALL + MARKOV
@@ -114,3 +115,12 @@ def test_a_damaged_result_names_the_remedy(plan_of):
     plan.file(slot).write_text("{")
     with pytest.raises(InputError, match="delete it to run again"):
         plan.finished(slot)
+
+
+def test_what_another_program_runs_is_there_when_its_file_is(plan_of):
+    plan = plan_of(HEAD + MARKOV + OTHERS)
+    assert "shop-loo/others-2" not in by_name(plan)
+    slot = Slot(table=plan.tables()[0], model=plan.models()[1], seed=2)
+    made_record(plan, slot, [0.5, 0.0], recipe={"their": "own"})
+    assert [name for name in by_name(plan) if "others" in name] == ["shop-loo/others-2"]
+    assert plan.finished(slot)["recipe"] == {"their": "own"}

@@ -4,11 +4,13 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from comparisons import HEAD, HYDRA, MARKOV, SMALL, made_record
+from comparisons import HEAD, HYDRA, MARKOV, OTHERS, SMALL, made_record
 
 from hydrarec.cli import main
 from hydrarec.compare import plots
 from hydrarec.compare.assemble import assemble
+from hydrarec.compare.markdown import section
+from hydrarec.compare.plan import Slot
 from hydrarec.compare.show import p_value, print_tables
 
 TEXT = (HEAD + HYDRA + SMALL + MARKOV).replace('label = "small"', 'label = "rather-a-long-label"')
@@ -52,6 +54,18 @@ def test_help_fits_80_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["compare", "--help"]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_a_row_of_another_program_says_so(plan_of, tmp_path):
+    plan = plan_of(HEAD + MARKOV + OTHERS)
+    slots = [Slot(table=plan.tables()[0], model=model, seed=1) for model in plan.models()]
+    for slot, better in zip(slots, (1, 2), strict=True):
+        made_record(plan, slot, [1.0] * better + [0.0] * (9 - better))
+    (table,) = [each for each in assemble(plan) if each.rows]
+    shown = section(table, tmp_path / "spec.toml", [])
+    assert "| Hydra of others ‡ |" in shown
+    assert "‡ trained by another program" in shown
+    assert "markov ‡" not in shown
 
 
 @pytest.mark.parametrize(("p", "shown"), [(1.0, "1.000"), (0.0421, ".042"), (0.0009, "<.001")])

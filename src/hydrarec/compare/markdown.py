@@ -84,7 +84,7 @@ def _cells(row: Row) -> list[str]:
     costs = row.costs
     title = f"**{row.title}**" if row.ours else row.title
     return [
-        title.replace("|", "\\|") + " †" * row.sees_request_time,
+        title.replace("|", "\\|") + " †" * row.sees_request_time + " ‡" * row.external,
         _spread(row, "HR@10"),
         _spread(row, "NDCG@10"),
         " to ".join(figure(value) for value in row.interval),
@@ -116,6 +116,8 @@ def _notes(table: Assembled) -> list[str]:
         notes.append(f"Chosen on validation: {'; '.join(chosen)}.")
     if any(row.sees_request_time for row in table.rows):
         notes.append("† sees the time of the request.")
+    if any(row.external for row in table.rows):
+        notes.append("‡ trained by another program, under its own rule of stopping; only the evaluation is ours.")
     if table.missing:
         notes.append(f"Not run yet: {', '.join(table.missing)}.")
     commits = sorted({_commit(commit) for row in table.rows for commit in row.commits})

@@ -111,7 +111,7 @@ class Plan:
         if not file.exists():
             return None
         found: dict[str, Any] = read_json(file, remedy="restore it, or delete it to run again")
-        job = self.job(slot)
+        job = None if slot.model.external else self.job(slot)
         if job is not None and (other := _difference(found, job)):
             raise InputError(f"{file} was made with other settings ({other}); delete it to run again")
         return found
@@ -130,7 +130,11 @@ class Plan:
             yield Slot(table=chooser, model=model, seed=self.spec.seeds[0], trial=trial)
 
     def _seed(self, table: Table, model: ModelSpec, seed: int) -> Iterator[Slot]:
-        if seed == self.spec.seeds[0] or not counts(self.spec, table, model):
+        if model.external:
+            slot = Slot(table=table, model=model, seed=seed)
+            if self.file(slot).exists():
+                yield slot
+        elif seed == self.spec.seeds[0] or not counts(self.spec, table, model):
             yield Slot(table=table, model=model, seed=seed)
 
     def _chosen(self, slot: Slot, given_up: Collection[str]) -> int | None:

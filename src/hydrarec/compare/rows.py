@@ -33,6 +33,7 @@ class Row:
     label: str
     title: str
     ours: bool
+    external: bool
     sees_request_time: bool
     seeds: list[int]
     metrics: dict[str, float]
@@ -79,6 +80,7 @@ def row_of(model: ModelSpec, records: list[dict[str, Any]], queries: Queries) ->
         label=model.label,
         title=model.title or model.label,
         ours=model.ours,
+        external=model.external,
         sees_request_time=records[0]["sees_request_time"],
         seeds=[found["seed"] for found in records],
         metrics={name: float(np.mean(values)) for name, values in of_seeds.items()},

@@ -56,6 +56,8 @@ class ModelSpec:
         on: more of them, by data set or table.
         grid: values to choose from on validation, by setting.
         ours: the others are its rivals.
+        external: another program writes its result files (benchmarks/rectools); it is never run here, and its row is
+            there where a file is.
     """
 
     label: str
@@ -66,6 +68,7 @@ class ModelSpec:
     on: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, Any] = field(default_factory=dict)
     ours: bool = False
+    external: bool = False
 
     def __post_init__(self) -> None:
         _safe(self.label, "model.label")
