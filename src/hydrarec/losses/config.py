@@ -35,7 +35,7 @@ class LossConfig:
     smoothing: float = 0.75
     calibration: float = 0.75
     chunk_events: int = 512
-    chunk_items: int = 16384
+    chunk_items: int = 65_536
 
     def __post_init__(self) -> None:
         for name in ("negatives", "chunk_events", "chunk_items"):

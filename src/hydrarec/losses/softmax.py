@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+_CACHED = 2**19  # logits in 2 MiB
+
 
 def full_softmax(
     hidden: Tensor,
@@ -13,7 +15,7 @@ def full_softmax(
     targets: Tensor,
     scale: float = 1.0,
     chunk_events: int = 512,
-    chunk_items: int = 16384,
+    chunk_items: int = 65_536,
 ) -> Tensor:
     """Mean cross-entropy of softmax(scale * hidden @ catalog.T) at ``targets``.
 
@@ -27,12 +29,14 @@ def full_softmax(
         catalog: (V, d) item vectors.
         targets: (T,) int64, rows of ``catalog``.
         scale: 1 / temperature.
-        chunk_events: rows of one tile. 512 keeps a tile of a few thousand items in cache.
+        chunk_events: rows of one tile, at most; so many fewer (not below 64) as keep it in a processor's cache.
         chunk_items: columns of one tile. A catalog that fits into one is scored once, a larger one twice.
 
     Returns:
         () the mean over the T events, 0 for none.
     """
+    if hidden.device.type == "cpu":
+        chunk_events = min(chunk_events, max(64, _CACHED // max(min(chunk_items, len(catalog)), 1)))
     dtype = torch.promote_types(torch.promote_types(hidden.dtype, catalog.dtype), torch.float32)
     with torch.autocast(hidden.device.type, enabled=False):
         loss: Tensor = _FullSoftmax.apply(
