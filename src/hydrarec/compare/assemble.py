@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hydrarec.compare.plan import Plan
+from hydrarec.compare.quality import shares_of_time
 from hydrarec.compare.rows import Queries, Row, against, best_rival, queries_of, row_of
 from hydrarec.compare.spec import Table
 from hydrarec.errors import InputError
@@ -73,7 +74,8 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
     for row in rows:
         rival = best_rival(row, rows, figures)
         facts = against(row, queries[row.label], rival, queries[rival.label]) if rival else {}
-        compared.append(replace(row, **facts))
+        shares = shares_of_time(row.label, records) if row.ours else {}
+        compared.append(replace(row, time_shares=shares, **facts))
     shown = {model.label for model in plan.models()}
     return Assembled(
         name=table.name,

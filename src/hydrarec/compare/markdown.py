@@ -17,6 +17,7 @@ settings that each may try; test targets are looked at by final runs only. "To r
 NDCG@10 to the best row that is not Hydra (and sees no more than the row does), with the p of a paired permutation test
 over users. Parameters are those outside the item table, and those of the table. Seconds are up to the best validation
 figure, on the clock and of the processor, for runs share the machine; events/s are of training alone, on the clock.
+Time to quality: CPU seconds to the best validation NDCG@10 of another row, as a share of those that this other row took.
 """
 _HEAD = (
     "model",
@@ -104,6 +105,12 @@ def _notes(table: Assembled) -> list[str]:
     notes = []
     if rivals := rivals_of(table.rows):
         notes.append(f"Rival: {rivals}, chosen on {table.rivals_by}.")
+    titles = {row.label: row.title for row in table.rows}
+    for row in table.rows:
+        shares = {titles[label]: share for label, share in row.time_shares.items() if label in titles}
+        if shares:
+            told = (f"{title} {'never' if share is None else f'{share:.2f}'}" for title, share in shares.items())
+            notes.append(f"Time to quality, {row.title}: {', '.join(told)}.")
     if table.chosen_on is None:
         notes.append("There is no validation: settings are as the file has them, weights those of the last epoch.")
     elif table.chosen_on != table.name:

@@ -23,6 +23,7 @@ class Row:
         interval: 95 % of the mean NDCG@10 over seeds, users drawn.
         validation: NDCG@10 of the weights that were kept, or None where nothing validates.
         rival: label of the row it is held against; difference: relative, of NDCG@10; p: of no difference.
+        time_shares: by label of another row, see ``quality.share_of_time``; of ours only.
         costs: parameters (``items`` and ``encoder``), ``seconds_to_best``, ``events_per_second``, ... means over seeds;
             ``peak_memory_bytes`` is the largest.
         recipe: all settings, of the first seed; point: those of them that validation chose from the grid.
@@ -43,6 +44,7 @@ class Row:
     rival: str | None = None
     difference: float | None = None
     p: float | None = None
+    time_shares: dict[str, float | None] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     point: list[str] = field(default_factory=list)

@@ -1,0 +1,32 @@
+"""Time to quality: how soon a row is as good on validation as another row ever gets."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hydrarec.train.loop import SELECT
+
+
+def share_of_time(own: Sequence[dict[str, Any]], rival: Sequence[dict[str, Any]]) -> float | None:
+    """CPU seconds to the rival's best validation figure, as a share of those that the rival took to it itself.
+
+    Both are means over seeds. Results are as ``record`` makes them: at least one a row, with ``curve`` and
+    ``validation``.
+
+    Returns:
+        None where a seed never gets there.
+    """
+    goal = np.mean([found["validation"][SELECT] for found in rival])
+    spent = [next((cpu for _, value, _, cpu in found["curve"] if value >= goal), None) for found in own]
+    if None in spent:
+        return None
+    return float(np.mean([each for each in spent if each]) / np.mean([found["cpu_seconds_to_best"] for found in rival]))
+
+
+def shares_of_time(label: str, records: dict[str, list[dict[str, Any]]]) -> dict[str, float | None]:
+    """``share_of_time`` of a row by the label of every other row that was trained step by step and validated."""
+    curved = {name: own for name, own in records.items() if own and all(each["curve"] for each in own)}
+    if label not in curved:
+        return {}
+    return {name: share_of_time(curved[label], own) for name, own in curved.items() if name != label}
