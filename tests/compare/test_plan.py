@@ -120,7 +120,15 @@ def test_a_damaged_result_names_the_remedy(plan_of):
 def test_what_another_program_runs_is_there_when_its_file_is(plan_of):
     plan = plan_of(HEAD + MARKOV + OTHERS)
     assert "shop-loo/others-2" not in by_name(plan)
-    slot = Slot(table=plan.tables()[0], model=plan.models()[1], seed=2)
+    slot = Slot(table=plan.tables()[0], model=plan.models(plan.tables()[0])[1], seed=2)
     made_record(plan, slot, [0.5, 0.0], recipe={"their": "own"})
     assert [name for name in by_name(plan) if "others" in name] == ["shop-loo/others-2"]
     assert plan.finished(slot)["recipe"] == {"their": "own"}
+
+
+def test_a_row_that_skips_a_table(plan_of):
+    plan = plan_of(ALL.replace('label = "small"', 'label = "small"\nskip = ["shop-hstu"]'))
+    names = [name for name in by_name(plan) if "small" in name]
+    assert names == ["shop-loo/small-1", "shop-loo/small-2"]
+    with pytest.raises(InputError, match="model small: skip has an unknown name 'shop-hst'; did you mean 'shop-hstu'"):
+        plan_of(ALL.replace('label = "small"', 'label = "small"\nskip = ["shop-hst"]'))

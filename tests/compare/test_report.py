@@ -58,7 +58,7 @@ def test_help_fits_80_columns(capsys, monkeypatch):
 
 def test_a_row_of_another_program_says_so(plan_of, tmp_path):
     plan = plan_of(HEAD + MARKOV + OTHERS)
-    slots = [Slot(table=plan.tables()[0], model=model, seed=1) for model in plan.models()]
+    slots = [Slot(table=plan.tables()[0], model=model, seed=1) for model in plan.models(plan.tables()[0])]
     for slot, better in zip(slots, (1, 2), strict=True):
         made_record(plan, slot, [1.0] * better + [0.0] * (9 - better))
     (table,) = [each for each in assemble(plan) if each.rows]

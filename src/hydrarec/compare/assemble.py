@@ -76,7 +76,7 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
         facts = against(row, queries[row.label], rival, queries[rival.label]) if rival else {}
         shares = shares_of_time(row.label, records) if row.ours else {}
         compared.append(replace(row, time_shares=shares, **facts))
-    shown = {model.label for model in plan.models()}
+    shown = {model.label for model in plan.models(table)}
     return Assembled(
         name=table.name,
         protocol=table.protocol.describe(),

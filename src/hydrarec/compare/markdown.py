@@ -17,7 +17,7 @@ settings that each may try; test targets are looked at by final runs only. "To r
 NDCG@10 to the best row that is not Hydra (and sees no more than the row does), with the p of a paired permutation test
 over users. Parameters are those outside the item table, and those of the table. Seconds are up to the best validation
 figure, on the clock and of the processor, for runs share the machine; events/s are of training alone, on the clock.
-Time to quality: CPU seconds to the best validation NDCG@10 of another row, as a share of those that this other row took.
+Time to quality: CPU seconds to the best validation NDCG@10 of another row, as a share of those that row took to it.
 """
 _HEAD = (
     "model",

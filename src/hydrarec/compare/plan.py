@@ -65,16 +65,17 @@ class Plan:
     def tables(self) -> list[Table]:
         return [table for table in self.spec.tables() if not self.part.tables or table.name in self.part.tables]
 
-    def models(self) -> list[ModelSpec]:
-        return [model for model in self.spec.model if not self.part.labels or model.label in self.part.labels]
+    def models(self, table: Table) -> list[ModelSpec]:
+        asked = [model for model in self.spec.model if not self.part.labels or model.label in self.part.labels]
+        return [model for model in asked if not {table.name, table.data.name} & set(model.skip)]
 
     def slots(self) -> list[Slot]:
         """Table by table: trials of settings, then the first seed of every model, then the next."""
         found: dict[str, Slot] = {}
         for table in self.tables():
-            own = [slot for model in self.models() for slot in self.trials(table, model)]
+            own = [slot for model in self.models(table) for slot in self.trials(table, model)]
             for seed in self.spec.seeds:
-                own += [slot for model in self.models() for slot in self._seed(table, model, seed)]
+                own += [slot for model in self.models(table) for slot in self._seed(table, model, seed)]
             for slot in own:
                 found.setdefault(slot.name, slot)
         return list(found.values())

@@ -54,6 +54,7 @@ class ModelSpec:
         name: the model; None: the recipe's.
         set: settings over the recipe's.
         on: more of them, by data set or table.
+        skip: data sets or tables without this row.
         grid: values to choose from on validation, by setting.
         ours: the others are its rivals.
         external: another program writes its result files (benchmarks/rectools); it is never run here, and its row is
@@ -66,6 +67,7 @@ class ModelSpec:
     name: str | None = None
     set: tuple[str, ...] = ()
     on: dict[str, Any] = field(default_factory=dict)
+    skip: tuple[str, ...] = ()
     grid: dict[str, Any] = field(default_factory=dict)
     ours: bool = False
     external: bool = False
@@ -121,9 +123,12 @@ class Spec:
         _distinct("table", tables)
         places = {*tables, *(data.name for data in self.data)}
         for model in self.model:
-            for key in model.on:
-                if key not in places:
-                    raise InputError(f"model {model.label}: on has an unknown name {key!r}{nearest(key, places)}")
+            for where, keys in (("on", model.on), ("skip", model.skip)):
+                for key in keys:
+                    if key not in places:
+                        raise InputError(
+                            f"model {model.label}: {where} has an unknown name {key!r}{nearest(key, places)}"
+                        )
 
     def tables(self) -> list[Table]:
         """In the order of the file."""
