@@ -21,7 +21,10 @@ def make(**changes):
     plain = {key: getattr(small_config(), key) for key in ("d_model", "n_layers", "n_heads", "d_state", "n_decays")}
     model = Hydra(HydraConfig(**{**plain, "time": True, **changes}), N_ITEMS).eval()
     with torch.no_grad():  # times must matter as much as items
-        for table in (model.items.weight, *([model.time.since, model.time.until] if model.time else [])):
+        for table in (
+            model.items.weight,
+            *([model.encoder.time.since, model.encoder.time.until] if model.encoder.time else []),
+        ):
             table.normal_()
     return model
 

@@ -12,7 +12,7 @@ from hydrarec.data.batch import Batch
 from hydrarec.errors import InputError
 from hydrarec.items.table import ItemTable
 from hydrarec.models.contract import Model
-from hydrarec.nn.time import TimeFeatures
+from hydrarec.nn.time import Gaps, TimeFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,4 +123,4 @@ class TimedModel(NeuralModel):
     def inputs(self, batch: Batch, scale: float = 1.0) -> Tensor:
         """(T, d) item vectors times ``scale``, and the features of time where they are asked for."""
         x = self.items.encode(batch.items) * scale
-        return x + self.time(batch) if self.config.time else x
+        return x + self.time(Gaps.of(batch)) if self.config.time else x

@@ -29,6 +29,7 @@ class EncoderConfig:
         gated_residual: a learned gate before each residual sum (LiGR).
         output_projection: RMSNorm and a linear map after the last layer. Without it the residual path carries an
             item's own vector straight to the scorer, where it is most similar to itself.
+        time_heads: heads a layer whose memory fades with time, together about as wide as d; only where time is read.
         dropout: share of activations set to zero in training.
     """
 
@@ -48,6 +49,7 @@ class EncoderConfig:
     ffn: float = 2.0
     gated_residual: bool = False
     output_projection: bool = True
+    time_heads: int = 8
     dropout: float = 0.2
 
     @property
@@ -59,6 +61,11 @@ class EncoderConfig:
     def inner(self) -> int:
         """E, the inner width of a head's Mamba."""
         return self.expand * self.latent
+
+    @property
+    def time_width(self) -> int:
+        """Width of a time head."""
+        return max(1, self.d_model // max(1, self.time_heads))
 
     def __post_init__(self) -> None:
         sizes = ("d_model", "n_layers", "n_heads", "d_head", "expand", "d_state", "d_conv", "n_decays", "period")
@@ -72,7 +79,8 @@ class EncoderConfig:
             raise InputError(f"RoPE needs an even latent width, not {self.latent}")
         if self.mamba == 2 and self.inner % self.n_decays:
             raise InputError(f"n_decays={self.n_decays} must divide the inner width {self.inner}")
-        if not self.ffn >= 0:
-            raise InputError(f"ffn must not be negative, not {self.ffn}")
+        for name in ("ffn", "time_heads"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must lie in [0, 1), not {self.dropout}")

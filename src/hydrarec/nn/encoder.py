@@ -14,18 +14,24 @@ from hydrarec.nn.norm import RMSNorm
 from hydrarec.nn.rope import positions_of
 from hydrarec.nn.state import EncoderState
 from hydrarec.nn.step import Stepper, fits, step_by_layers
+from hydrarec.nn.time import Gaps, TimeFeatures
+from hydrarec.nn.time_heads import TimeHeads
 from hydrarec.ops import dropout, norm_linear, projection_fits
 
 
 class HydraEncoder(nn.Module):
     """RMSNorm(Dropout(x)), then Hydra layers, then the output projection.
 
+    With ``time``, features of the gaps around an event are added to its vector, and time heads stand before each layer.
     A history fed whole, in chunks, or event by event gives the same hidden states.
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, *, time: bool = False) -> None:
         super().__init__()
         self.config = config
+        self.time = TimeFeatures(config.d_model) if time else None
+        n_timed = config.n_layers if time and config.time_heads else 0
+        self.time_heads = nn.ModuleList(TimeHeads(config) for _ in range(n_timed))
         self.norm = RMSNorm(config.d_model)
         self.layers = nn.ModuleList(HydraLayer(config) for _ in range(config.n_layers))
         d = config.d_model
@@ -37,12 +43,14 @@ class HydraEncoder(nn.Module):
     def initial_state(self, n_users: int) -> EncoderState:
         """The state before the first event."""
         states = [cast(HydraLayer, layer).heads.initial_state(n_users) for layer in self.layers]
-        conv, ssm = _stack(states)
+        ssm = torch.stack([state.ssm for state in states], dim=1)
+        timed = [cast(TimeHeads, heads).initial_state(n_users) for heads in self.time_heads]
         never = torch.zeros(n_users, dtype=torch.int64, device=ssm.device)
         return EncoderState(
             position=never.clone(),
-            conv=conv,
+            conv=torch.stack([state.conv for state in states], dim=1),
             ssm=ssm,
+            timed=torch.stack(timed, dim=1) if timed else ssm.new_zeros(n_users, len(states), 0, 0),
             hidden=ssm.new_zeros(n_users, self.config.d_model),
             time=never.clone(),
             waiting=never - 1,
@@ -62,18 +70,30 @@ class HydraEncoder(nn.Module):
         """
         start = torch.zeros_like(batch.offsets[1:]) if state is None else state.position
         positions = positions_of(batch.offsets, start, self.config.period)
+        gaps = Gaps.of(batch, state) if self.time is not None else None
+        if self.time is not None:
+            x = x + self.time(gaps)
         h = self.norm(dropout(x, self.config.dropout, self.training))
-        states = []
+        states, timed = [], []
         for i, layer in enumerate(self.layers):
+            if self.time_heads:
+                h, remembered = self.time_heads[i](h, gaps, batch.offsets, None if state is None else state.timed[:, i])
+                timed.append(remembered)
             before = None if state is None else HeadState(state.conv[:, i], state.ssm[:, i])
             h, after = layer(h, positions, batch.offsets, before)
             states.append(after)
         h = self._output(h)
-        hidden = h[batch.last.clamp(min=0)] if len(h) else h.new_zeros(batch.n_users, h.shape[1])
         state = self.initial_state(batch.n_users) if state is None else state
-        hidden = torch.where((batch.lengths > 0).unsqueeze(1), hidden, state.hidden)
-        conv, ssm = _stack(states)
-        return h, replace(state, position=start + batch.lengths, hidden=hidden, conv=conv, ssm=ssm)
+        last, some = batch.last.clamp(min=0), batch.lengths > 0
+        return h, replace(
+            state,
+            position=start + batch.lengths,
+            conv=torch.stack([after.conv for after in states], dim=1),
+            ssm=torch.stack([after.ssm for after in states], dim=1),
+            timed=torch.stack(timed, dim=1) if timed else state.timed,
+            hidden=torch.where(some.unsqueeze(1), h[last], state.hidden) if len(h) else state.hidden,
+            time=torch.where(some, batch.times[last], state.time) if len(h) else state.time,
+        )
 
     def _output(self, h: Tensor) -> Tensor:
         projected: Tensor
@@ -85,23 +105,19 @@ class HydraEncoder(nn.Module):
         return projected
 
     @torch.no_grad()
-    def step_(self, x: Tensor, state: EncoderState) -> Tensor:
+    def step_(self, x: Tensor, state: EncoderState, batch: Batch | None = None) -> Tensor:
         """One event of each of U users, as at a server: no dropout, no gradient, the state is updated where it lies.
 
         Args:
             x: (U, d) item vectors.
             state: of the U users, its tensors dense.
+            batch: the events, for their times; needed where time is read.
 
         Returns:
             (U, d) the new hidden states; they are ``state.hidden``.
         """
-        if self.training or not fits(self.config, self.norm.weight):
-            return step_by_layers(self, x, state)
+        if self.training or self.time is not None or not fits(self.config, self.norm.weight):
+            return step_by_layers(self, x, state, batch)
         if self._stepper is None:
             self._stepper = Stepper(self)
         return self._stepper(x, state)
-
-
-def _stack(states: list[HeadState]) -> tuple[Tensor, Tensor]:
-    """conv and ssm of all layers, each (U, M, ...)."""
-    return torch.stack([state.conv for state in states], dim=1), torch.stack([state.ssm for state in states], dim=1)

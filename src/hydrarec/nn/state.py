@@ -21,6 +21,7 @@ class EncoderState:
         position: (U,) int64, events seen so far.
         conv: (U, M, K-1, G, F) last inputs of the convolutions.
         ssm: (U, M, G, E, N) states of the scans.
+        timed: (U, M, K, c+1) sums of the time heads when the last event was; K = 0 without.
         hidden: (U, d) hidden state after the last event, zeros before the first: what a request is answered from.
         time: (U,) int64 seconds, when the last event was; 0 before the first.
         waiting: (U,) int64, for models that read an event only when the next one or a request comes: the item row of
@@ -30,6 +31,7 @@ class EncoderState:
     position: Tensor
     conv: Tensor
     ssm: Tensor
+    timed: Tensor
     hidden: Tensor
     time: Tensor
     waiting: Tensor

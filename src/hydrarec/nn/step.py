@@ -47,11 +47,11 @@ def fits(config: EncoderConfig, weight: Tensor) -> bool:
     return plain and kernels() is not None and weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
-def step_by_layers(encoder: "HydraEncoder", x: Tensor, state: EncoderState) -> Tensor:
+def step_by_layers(encoder: "HydraEncoder", x: Tensor, state: EncoderState, batch: Batch | None = None) -> Tensor:
     """As ``Stepper``, through the encoder's layers."""
-    users = len(x)
-    zeros = torch.zeros(users, dtype=torch.int64, device=x.device)
-    batch = Batch(items=zeros, times=zeros, offsets=torch.arange(users + 1, device=x.device))
+    if batch is None:
+        zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        batch = Batch(items=zeros, times=zeros, offsets=torch.arange(len(x) + 1, device=x.device))
     _, after = encoder(x, batch, state)
     for old, new in zip(state.tensors().values(), after.tensors().values(), strict=True):
         old.copy_(new)

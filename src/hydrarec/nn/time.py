@@ -1,4 +1,7 @@
-"""When events happen, as vectors: how long after the event before, and how long until the answer is asked for."""
+"""When events happen: the time since the event before, and the time until the answer is asked for."""
+
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +13,43 @@ PER_OCTAVE = 2  # buckets a doubling of the gap
 BUCKETS = 64  # the last one begins after 2**31 seconds; bucket 0 is for what no event came before
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gaps:
+    """Seconds around each event of a batch.
+
+    Attributes:
+        since: (T,) int64, since the same user's event before; 0 where there is none.
+        first: (T,) bool, where there is none.
+        until: (T,) int64, until its hidden state is asked. Times that fall count as standing still.
+    """
+
+    since: Tensor
+    first: Tensor
+    until: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, state: EncoderState | None = None) -> Self:
+        """The gaps of ``batch``, whose users come from ``state``; None: the histories begin here.
+
+        Raises:
+            InputError: the batch has no request times.
+        """
+        until = (batch.request_times - batch.times).clamp(min=0)
+        some = batch.lengths > 0
+        begins = batch.offsets[:-1][some]
+        before = torch.cat([batch.times[:1], batch.times[:-1]])
+        first = torch.zeros_like(batch.times, dtype=torch.bool)
+        if state is None:
+            first[begins] = True
+        else:
+            first[begins] = state.position[some] == 0
+            before[begins] = state.time[some]
+        return cls(since=(batch.times - before).clamp(min=0).masked_fill(first, 0), first=first, until=until)
+
+
 def gap_buckets(gaps: Tensor) -> Tensor:
-    """Gaps in seconds, int64 of any shape, to buckets from 1 on; a negative gap counts as none."""
-    octaves = torch.log2(gaps.clamp(min=0).double() + 1)
+    """Gaps in seconds, int64 of any shape, to buckets from 1 on."""
+    octaves = torch.log2(gaps.double() + 1)
     return (octaves * PER_OCTAVE).long().clamp(max=BUCKETS - 2) + 1
 
 
@@ -29,31 +66,6 @@ class TimeFeatures(nn.Module):
         self.since = nn.Parameter(0.02 * torch.randn(BUCKETS, d_model))
         self.until = nn.Parameter(0.02 * torch.randn(BUCKETS, d_model))
 
-    def forward(self, batch: Batch, state: EncoderState | None = None) -> Tensor:
-        """(T, d), to be added to the item vectors.
-
-        Args:
-            batch: events with ``times`` and ``request_times``.
-            state: of the users before these events; None means that the histories begin here.
-
-        Raises:
-            InputError: the batch has no request times.
-        """
-        asked = batch.request_times
-        since = gap_buckets(gaps_before(batch, state))
-        begins = batch.offsets[:-1][batch.lengths > 0]
-        if state is None:
-            since[begins] = 0
-        else:
-            fresh = (state.position == 0)[batch.lengths > 0]
-            since[begins[fresh]] = 0
-        return self.since[since] + self.until[gap_buckets(asked - batch.times)]
-
-
-def gaps_before(batch: Batch, state: EncoderState | None) -> Tensor:
-    """(T,) int64 seconds since the event before; without meaning where there is none."""
-    before = torch.cat([batch.times[:1], batch.times[:-1]])
-    if state is not None:
-        some = batch.lengths > 0
-        before[batch.offsets[:-1][some]] = state.time[some]
-    return batch.times - before
+    def forward(self, gaps: Gaps) -> Tensor:
+        """(T, d), to be added to the item vectors."""
+        return self.since[gap_buckets(gaps.since).masked_fill(gaps.first, 0)] + self.until[gap_buckets(gaps.until)]
