@@ -14,7 +14,7 @@ from hydrarec.ops import selective_scan
 
 SCALES = (2.0, 2 * 365 * 86_400.0)  # seconds, of the first and the last head at the start; the others lie between
 FORGOTTEN = 50.0  # gaps of so many scales leave nothing
-SHORTEST = 1e-3  # seconds that stand for none: the scan takes no step of zero
+SHORTEST = 1e-6  # seconds that stand for none: the scan takes no step of zero
 
 
 class TimeHeads(nn.Module):
