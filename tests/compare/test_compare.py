@@ -100,7 +100,18 @@ def test_the_object_that_is_printed(done):
     assert shown["failed"] == {}
     assert [table["name"] for table in shown["tables"]] == ["shop-loo", "shop-hstu"]
     for table in shown["tables"]:
-        keys = {"protocol", "fingerprint", "data", "targets", "machines", "chosen_on", "rivals_by", "rows", "missing"}
+        keys = {
+            "protocol",
+            "fingerprint",
+            "data",
+            "targets",
+            "machines",
+            "part",
+            "chosen_on",
+            "rivals_by",
+            "rows",
+            "missing",
+        }
         assert set(table) == keys | {"name"}
         assert (table["missing"], table["chosen_on"], table["rivals_by"]) == ([], "shop-loo", "validation")
         rows = {row["label"]: row for row in table["rows"]}
@@ -249,3 +260,24 @@ def test_several_files_are_one_report(here, capsys):
     assert code == 0
     assert [table["name"] for table in shown["tables"]] == ["a-loo", "b-loo"]
     assert "hydrarec compare b.toml --table b-loo" in (here / "r.md").read_text()
+
+
+def test_a_comparison_on_validation_leaves_the_test_split_alone(here, capsys):
+    spec = HEAD.replace('["loo", "hstu"]', '["loo"]').replace("seeds = [1, 2]", 'seeds = [1]\npart = "valid"')
+    (here / "spec.toml").write_text(spec + SMALL.replace("on.shop-hstu", "on.shop-loo") + MARKOV)
+    code, shown, _ = compare(capsys, "spec.toml")
+    assert code == 0
+    (table,) = shown["tables"]
+    assert table["part"] == "valid"
+    found = results(here)
+    for name, each in found.items():
+        assert each["part"] == "valid", name
+        assert each["metrics"]["NDCG@10"] == pytest.approx(each["validation"]["NDCG@10"])
+        assert each["queries"] == USERS
+    assert not list(here.glob("runs/**/ranks.safetensors"))
+    code, _, err = compare(capsys, "spec.toml", "--show")
+    assert (code, err) == (0, "")
+    (here / "spec.toml").write_text((here / "spec.toml").read_text().replace('part = "valid"', ""))
+    code, _, err = compare(capsys, "spec.toml", "--show")
+    assert code == 2
+    assert "was measured on valid, not test; delete it" in err

@@ -41,7 +41,7 @@ def test_the_terminal_has_80_columns_and_nothing_is_cut(plan, capsys, monkeypatc
     assert "…" not in out
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert "shop-loo: loo, target last; ranks all items" in lines
-    assert "6,040 users, 3,416 items, 999,611 events; 60 targets; data ffffffffffffffff" in lines
+    assert "6,040 users, 3,416 items, 999,611 events; 60 test targets; data ffffffffffffffff" in lines
     accuracy = r"hydra\* \.5000 \.5000 \.0000 \.\d{4}-\.\d{4} \+50\.0% (\.\d{3}|<\.001)"
     assert any(re.fullmatch(accuracy, line) for line in lines)
     assert "hydra* 93,648 640 9,876 8,642 123,456 512" in lines

@@ -122,3 +122,9 @@ def test_the_example_of_the_manual(here, monkeypatch):
     settings = settings_of(spec, spec.tables()[0], hydra, points(spec, hydra)[0], 1)
     assert (settings.model.d_model, settings.model.n_layers, settings.train.epochs) == (64, 3, 30)
     assert len(points(spec, hydra)) == 4
+
+
+def test_a_comparison_on_validation_needs_one(here):
+    (here / "spec.toml").write_text('part = "valid"\n' + HEAD + MARKOV)
+    with pytest.raises(InputError, match="part is valid, and protocol hstu of shop-hstu has no validation"):
+        read_spec(here / "spec.toml")

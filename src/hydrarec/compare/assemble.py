@@ -17,11 +17,11 @@ class Assembled:
 
     Attributes:
         protocol: its line; fingerprint, data: of the data set (users, items, events).
-        targets: users and queries of the test split.
+        part: the split that rows are measured on, ``test`` or ``valid``; targets: its users and queries.
         machines: processor, cores, threads and torch, where runs were made.
         chosen_on: the table on whose validation settings were chosen, or None.
         rivals_by: ``validation``, or ``test`` where not every rival has a validation figure: what tells the best rival.
-        rows: best NDCG@10 on test first.
+        rows: best NDCG@10 first.
         missing: names of the runs that are not there.
     """
 
@@ -29,12 +29,18 @@ class Assembled:
     protocol: str
     fingerprint: str
     data: dict[str, int]
+    part: str
     targets: dict[str, int]
     machines: list[str]
     chosen_on: str | None
     rivals_by: str
     rows: list[Row]
     missing: list[str]
+
+    @property
+    def part_name(self) -> str:
+        """What people call the split."""
+        return "validation" if self.part == "valid" else "test"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,6 +88,7 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
         protocol=table.protocol.describe(),
         fingerprint=every[0]["fingerprint"],
         data=every[0]["data"],
+        part=plan.spec.part,
         targets={key: every[0][key] for key in ("users", "queries")},
         machines=sorted({_machine(found["machine"]) for found in every}),
         chosen_on=chooser.name if chooser else None,

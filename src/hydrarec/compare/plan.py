@@ -115,6 +115,8 @@ class Plan:
         job = None if slot.model.external else self.job(slot)
         if job is not None and (other := _difference(found, job)):
             raise InputError(f"{file} was made with other settings ({other}); delete it to run again")
+        if slot.trial is None and found.get("part", "test") != self.spec.part:
+            raise InputError(f"{file} was measured on {found.get('part', 'test')}, not {self.spec.part}; delete it")
         return found
 
     def trials(self, table: Table, model: ModelSpec) -> Iterator[Slot]:

@@ -79,7 +79,7 @@ def against_parameters(table: Assembled) -> "Figure":
     axes.xaxis.set_minor_formatter(EngFormatter(sep=""))
     axes.tick_params(axis="x", which="minor", labelsize=7)
     axes.set_xlabel("parameters outside the item table")
-    axes.set_ylabel("NDCG@10, test")
+    axes.set_ylabel(f"NDCG@10, {table.part_name}")
     _finish(axes, f"{table.name}: accuracy against parameters")
     return figure
 

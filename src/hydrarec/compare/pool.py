@@ -111,7 +111,7 @@ class Pool:
             "file": str(self.plan.file(slot)),
             "settings": job.settings.to_dict(),
             "protocol": slot.table.protocol.to_dict(),
-            "test": slot.trial is None,
+            "part": self.plan.spec.part if slot.trial is None else None,
             "about": about,
         }
 
@@ -151,10 +151,10 @@ def _busy(folder: Path) -> bool:
 
 def _said_of(found: dict[str, Any]) -> str:
     """A finished run in a line."""
-    validation, test = found["validation"], found.get("metrics")
+    validation, metrics = found["validation"], found.get("metrics")
     parts = [f"validation {SELECT} {validation[SELECT]:.4f}" if validation else "", f"{found['seconds']:,.0f} s"]
     parts += [f"epoch {found['best_epoch']} of {found['epochs']}" if validation and found["best_epoch"] else ""]
-    parts += [f"test {SELECT} {test[SELECT]:.4f}" if test else ""]
+    parts += [f"{found['part']} {SELECT} {metrics[SELECT]:.4f}" if metrics else ""]
     return ", ".join(part for part in parts if part)
 
 

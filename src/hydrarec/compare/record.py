@@ -1,20 +1,22 @@
 """The file of one run: what ``hydrarec train --json`` says, where it came from, and every query's figure."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors.numpy import load_file
 
 from hydrarec.compare.values import pack
-from hydrarec.data.split import split
+from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset
+from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.evaluate.metrics import ndcg
 from hydrarec.evaluate.queries import users_of
 from hydrarec.train.loop import SELECT
 from hydrarec.train.run import Run
 from hydrarec.train.train import summary
 
+Part = Literal["test", "valid"]
 COSTS = (
     "best_epoch",
     "cpu_seconds",
@@ -26,42 +28,59 @@ COSTS = (
 )
 
 
-def record(run: Run, dataset: Dataset, about: dict[str, Any]) -> dict[str, Any]:
+def record(run: Run, dataset: Dataset, about: dict[str, Any], part: Part | None) -> dict[str, Any]:
     """A finished run as its result file has it.
 
     Args:
         about: model, dataset, table, commit ...; put in front.
+        part: what it is measured on; None: nothing, it is a trial.
 
     Returns:
         Among others ``recipe``, all settings; ``curve``, [epoch, validation NDCG@10, seconds, CPU seconds] at every
-        validation; and where the run was tested ``intervals``, ``ndcg10`` (NDCG@10 of each test target in order, see
-        ``values.pack``) and ``query_users`` (the user row of each; None where every target is another user's).
+        validation; and where the run is measured ``metrics``, ``intervals``, ``ndcg10`` (NDCG@10 of each target in
+        order, see ``values.pack``) and ``query_users`` (the user row of each; None where every target is another
+        user's).
     """
     results = run.metrics
     found = {
         **about,
         **summary(run),
         **{key: results.get(key) for key in COSTS},
-        "sees_request_time": results["sees_request_time"],
         "protocol_fields": run.protocol.to_dict(),
         "recipe": run.settings.to_dict(),
         "data": {key: run.dataset[key] for key in ("users", "items", "events")},
         "curve": _curve(run),
     }
-    if "test" not in results:
-        return {key: value for key, value in found.items() if key != "metrics"}
-    ranks = load_file(run.path / "ranks.safetensors")
-    values = ndcg(ranks["greater"].astype(np.int64), ranks["ties"].astype(np.int64), 10)
-    owners = users_of(dataset, split(dataset, run.protocol).test)
-    several = results["test"]["users"] < results["test"]["queries"]
+    del found["metrics"]  # of the test split, which the folder may know from another run of the same settings
+    if part is None:
+        return found
+    parts = split(dataset, run.protocol)
+    positions = getattr(parts, part)
+    measured, greater, ties = _measured(run, dataset, parts, part)
+    several = measured["users"] < measured["queries"]
     return found | {
-        "users": results["test"]["users"],
-        "queries": results["test"]["queries"],
-        "intervals": results["test"]["intervals"],
-        "groups": results["test"]["groups"],
-        "ndcg10": pack(values, "f4"),
-        "query_users": pack(owners, "i4") if several else None,
+        "part": part,
+        **{key: measured[key] for key in ("metrics", "users", "queries", "intervals", "groups")},
+        "ndcg10": pack(ndcg(greater.astype(np.int64), ties.astype(np.int64), 10), "f4"),
+        "query_users": pack(users_of(dataset, positions), "i4") if several else None,
     }
+
+
+def _measured(run: Run, dataset: Dataset, parts: Split, part: Part) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """What an evaluation says, and its two counts of every target; training has measured on the test split itself."""
+    if part == "test":
+        ranks = load_file(run.path / "ranks.safetensors")
+        return run.metrics["test"], ranks["greater"], ranks["ties"]
+    found = evaluate(
+        run.model(),
+        dataset,
+        parts.valid,
+        protocol=run.protocol,
+        train_ends=parts.train_ends,
+        max_len=run.settings.train.reads,
+        seed=run.settings.train.seed,
+    )
+    return found.to_dict(), found.greater, found.ties
 
 
 def _curve(run: Run) -> list[list[float]]:

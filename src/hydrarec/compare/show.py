@@ -11,7 +11,7 @@ def print_tables(tables: list[Assembled]) -> None:
         counts = each.data
         print(f"\n{each.name}: {each.protocol}")
         print(f"{counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events; ", end="")
-        print(f"{each.targets['queries']:,} targets; data {each.fingerprint[:16]}")
+        print(f"{each.targets['queries']:,} {each.part_name} targets; data {each.fingerprint[:16]}")
         names = ["", "HR@10", "NDCG@10", "+-", "95 %", "rival", "p"]
         table("", names, [_accuracy(row) for row in each.rows])
         names = ["", "encoder", "items", "s to best", "CPU s", "events/s", "MiB"]

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydrarec.config import build, nearest
 from hydrarec.data.protocol import Protocol, SplitName
@@ -101,6 +101,8 @@ class Spec:
 
     Attributes:
         seeds: of the runs; trials of settings use the first.
+        part: ``test``; or ``valid``, where every row is measured on the validation split and the test split left alone,
+            as a choice between variants asks for.
         trials: how many points of its grid each model may try; the budget is the same for all.
         train: settings of training, the same for every model; a model cannot set them otherwise.
     """
@@ -109,6 +111,7 @@ class Spec:
     model: tuple[ModelSpec, ...]
     seeds: tuple[int, ...] = (1, 2, 3)
     trials: int = 4
+    part: Literal["test", "valid"] = "test"
     train: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -121,6 +124,11 @@ class Spec:
         _distinct("model label", [model.label for model in self.model])
         tables = [table.name for table in self.tables()]
         _distinct("table", tables)
+        for table in self.tables():
+            if self.part == "valid" and not table.validates:
+                raise InputError(
+                    f"part is valid, and protocol {table.protocol.split} of {table.name} has no validation"
+                )
         places = {*tables, *(data.name for data in self.data)}
         for model in self.model:
             for where, keys in (("on", model.on), ("skip", model.skip)):

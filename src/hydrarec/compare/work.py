@@ -28,8 +28,8 @@ def work(order: dict[str, Any]) -> None:
     A run folder of other settings is begun again: the result files are what is kept, and there is none for it.
 
     Args:
-        order: ``dataset``, ``folder`` and ``file`` (paths), ``settings``, ``protocol``, ``test`` (whether to look at
-            the test split), and ``about``, to be written with the result.
+        order: ``dataset``, ``folder`` and ``file`` (paths), ``settings``, ``protocol``, ``part`` (what to measure on:
+            ``test``, ``valid``, or None for a trial), and ``about``, to be written with the result.
     """
     commit = code_version()  # before anybody changes the files that this process has read
     dataset = Dataset.open(order["dataset"])
@@ -42,11 +42,9 @@ def work(order: dict[str, Any]) -> None:
         protocol,
         resume="auto" if _goes_on(folder, settings, protocol, dataset) else "never",
         progress=Silent(),
-        test=order["test"],
+        test=order["part"] == "test",
     )
-    if not order["test"]:  # the folder may have been tested since, as the run of a seed
-        run.metrics.pop("test", None)
-    write_json(Path(order["file"]), record(run, dataset, {**order["about"], "commit": commit}))
+    write_json(Path(order["file"]), record(run, dataset, {**order["about"], "commit": commit}, order["part"]))
 
 
 def _goes_on(folder: Path, settings: Settings, protocol: Protocol, dataset: Dataset) -> bool:
