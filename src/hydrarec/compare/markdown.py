@@ -69,7 +69,8 @@ def section(table: Assembled, file: Path, plots: Sequence[str]) -> str:
     lines = [
         f"## {table.name}\n",
         f"Protocol: {table.protocol}. {data['users']:,} users, {data['items']:,} items, {data['events']:,} events; "
-        f"{targets['queries']:,} {table.part_name} targets of {targets['users']:,} users; data `{table.fingerprint[:16]}`.\n",
+        f"{targets['queries']:,} {table.part_name} targets of {targets['users']:,} users; "
+        f"data `{table.fingerprint[:16]}`.\n",
         "| " + " | ".join(_HEAD) + " |",
         "|---" * len(_HEAD) + "|",
         *("| " + " | ".join(_cells(row)) + " |" for row in table.rows),
