@@ -129,3 +129,19 @@ def test_pieces_of_a_batch_are_the_batch(size):
     whole = model.encode(batch)
     model.read_events = size
     torch.testing.assert_close(model.read(batch)[0], whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_recomputed_segments_have_the_gradients_of_the_whole(size):
+    """Of the learned scales of time heads too, through the state that segments hand on."""
+    model = make(d_model=16, time_heads=4)
+    batch = asked([[1, 2, 3, 4, 5], [6, 7]], [[1, 4, 4, 99, 500], [8, 10**5]], [600, 10**6])
+    weight = torch.randn(7, 16)
+    found = []
+    for hidden in (model.resume(batch, None)[0], model.resume_recomputing(batch, None, size)[0]):
+        model.zero_grad()
+        (hidden * weight).sum().backward()
+        found.append({name: each.grad.clone() for name, each in model.named_parameters()})
+    assert found[0]["encoder.time_heads.0.log_scale"].abs().max() > 0
+    for name, whole in found[0].items():
+        torch.testing.assert_close(found[1][name], whole, rtol=1e-3, atol=1e-4)
