@@ -24,6 +24,7 @@ TESTS = (
     "elementwise",
     "feed_forward",
     "projection",
+    "softmax_kernel",
 )
 CHOSEN = "not any_shape and not are_the_references and not alone"  # the same on many more shapes, slowly
 # -O0: a quarter of the time to compile, and nothing is optimised away before it is looked at.

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hydrarec.ops import softmax_cross_entropy, softmax_fits
+
 _CACHED = 2**19  # logits in 2 MiB
 
 
@@ -22,7 +24,7 @@ def full_softmax(
     At most ``chunk_events * chunk_items`` logits exist at any time, in forward and in backward. When
     gradients are wanted they are accumulated in the forward, while a tile is in the processor's cache; the
     backward multiplies them by the incoming gradient. A learned temperature is a factor of ``hidden``, left
-    to the caller.
+    to the caller. In float32 on a CPU a kernel does all this (``ops.softmax_fits``), with tiles of its own.
 
     Args:
         hidden: (T, d) hidden states; half precision is computed in float32.
@@ -51,6 +53,10 @@ class _FullSoftmax(torch.autograd.Function):
         ctx: Any, hidden: Tensor, catalog: Tensor, targets: Tensor, chunk_events: int, chunk_items: int
     ) -> Tensor:
         wanted = any(ctx.needs_input_grad)
+        if softmax_fits(hidden, catalog):
+            found: tuple[Tensor, Tensor, Tensor] = softmax_cross_entropy(hidden, catalog, targets, wanted)
+            ctx.save_for_backward(*found[1:])
+            return found[0]
         d_hidden = torch.zeros_like(hidden) if wanted else hidden.new_empty(0)
         d_catalog = torch.zeros_like(catalog) if wanted else hidden.new_empty(0)
         n_events, n_items = len(hidden), len(catalog)

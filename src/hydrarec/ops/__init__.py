@@ -8,6 +8,7 @@ from hydrarec.ops.mixer import ROPE, mixer, mixer_fits
 from hydrarec.ops.plain.mixer import plain_mixer, plain_mixer_fits
 from hydrarec.ops.projection import linear_residual, norm_linear, projection_fits
 from hydrarec.ops.scan import backends, selective_scan
+from hydrarec.ops.softmax import softmax_cross_entropy, softmax_fits
 
 __all__ = [
     "ROPE",
@@ -31,4 +32,6 @@ __all__ = [
     "rms_norm",
     "selective_scan",
     "silu_mul",
+    "softmax_cross_entropy",
+    "softmax_fits",
 ]

@@ -23,6 +23,7 @@ class Kernels:
         isas: the instruction sets that this processor runs, widest first.
         isa: the one in use: ``avx512``, ``avx2`` or ``plain``, which is NEON on a 64-bit ARM. ``HYDRAREC_ISA`` names
             another of ``isas`` than the first.
+        tiles: whether ``avx512`` may use matrix tiles (AMX) beside; not where ``HYDRAREC_ISA`` names the set.
         shares_pool: whether the threads are those of PyTorch, or made for each call.
 
     Raises:
@@ -38,6 +39,7 @@ class Kernels:
         self.isa = os.environ.get("HYDRAREC_ISA") or self.isas[0]
         if self.isa not in self.isas:
             raise ValueError(f"HYDRAREC_ISA={self.isa} is not among {', '.join(self.isas)}")
+        self.tiles = self.isa == "avx512" and not os.environ.get("HYDRAREC_ISA") and bool(library.hydrarec_amx())
         pool = _pool_of_torch()
         self.shares_pool = pool is not None
         if pool is not None:

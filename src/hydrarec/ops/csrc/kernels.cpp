@@ -5,4 +5,5 @@
 #include "mixer.cpp"
 #include "projection.cpp"
 #include "scan.cpp"
+#include "softmax.cpp"
 #include "step.cpp"

@@ -5,6 +5,11 @@
 #include <atomic>
 #include <thread>
 #include <vector>
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace {
 
@@ -53,4 +58,17 @@ extern "C" __attribute__((visibility("default"))) const char* hydrarec_isa() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "avx2";
 #endif
   return "plain";
+}
+
+// Whether this process may use matrix tiles of bytes and of bfloat16: they are there, and the system lends their registers.
+extern "C" __attribute__((visibility("default"))) int hydrarec_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr int ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18;
+  constexpr unsigned BF16_TILE_INT8 = 1u << 22 | 1u << 24 | 1u << 25;
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & BF16_TILE_INT8) == BF16_TILE_INT8 &&
+         syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+  return 0;
+#endif
 }
