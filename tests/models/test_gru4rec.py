@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import contract_checks as checks
 import pytest
 import torch
@@ -64,23 +62,6 @@ def test_weight_decay_spares_biases():
 def test_whole_histories_need_no_table_of_positions():
     assert resolve(model="gru4rec", overrides=["train.max_len=0"])[0].train.reads == 0
     assert checks.made("gru4rec").encode(checks.timed_batch([1000])).shape == (1000, 8)
-
-
-def test_times_are_not_looked_at():
-    model = checks.made("gru4rec")
-    assert not model.sees_request_time
-    assert not checks.follows_request_time(model)
-
-
-def test_with_time_it_answers_for_the_moment_of_the_request_and_says_so():
-    model = checks.made("gru4rec", time=True)
-    assert model.sees_request_time
-    assert checks.follows_request_time(model)
-    checks.check_each_history_is_alone(model)
-    checks.check_causal(model)
-    checks.check_there_and_back(model)
-    with pytest.raises(InputError, match="give the times of the events and of the request"):
-        model.encode(replace(checks.timed_batch(), columns={}))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import contract_checks as checks
 import pytest
 import torch
@@ -65,23 +63,6 @@ def test_longer_histories_are_refused():
     model.encode(checks.timed_batch([4, 3]))
     with pytest.raises(InputError, match="5 events, but max_len=4"):
         model.encode(checks.timed_batch([4, 5]))
-
-
-def test_times_and_request_times_are_not_looked_at():
-    model = checks.made("sasrec")
-    assert not model.sees_request_time
-    assert not checks.follows_request_time(model)
-
-
-def test_with_time_it_answers_for_the_moment_of_the_request_and_says_so():
-    model = checks.made("sasrec", time=True)
-    assert model.sees_request_time
-    assert checks.follows_request_time(model)
-    checks.check_each_history_is_alone(model)
-    checks.check_causal(model)
-    checks.check_there_and_back(model)
-    with pytest.raises(InputError, match="give the times of the events and of the request"):
-        model.encode(replace(checks.timed_batch(), columns={}))
 
 
 @pytest.mark.parametrize(
