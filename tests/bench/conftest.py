@@ -23,6 +23,7 @@ def tiny():
         many=9,
         users=4,
         cached_history=70,
+        catalogs=(20, 50),
         gemm=16,
         rounds=2,
         seconds=0,

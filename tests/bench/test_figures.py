@@ -22,6 +22,7 @@ NAMES = [
     "bytes_per_event_layer_65536",
     "forward_vs_gemm",
     "backward_vs_gemm",
+    "softmax_vs_torch",
     "threads_2_over_1",
     "threads_2_over_1_long",
     "step_us_batch1",

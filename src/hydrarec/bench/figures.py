@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from hydrarec.bench import against, kernel, memory, stepping
+from hydrarec.bench import against, kernel, memory, softmax, stepping
 from hydrarec.bench.rows import Measured, Row
 from hydrarec.bench.scale import Scale
 from hydrarec.config import nearest
@@ -23,6 +23,7 @@ FIGURES: dict[str, Callable[[Scale], Measured]] = {
     "bytes_per_event_layer_65536": memory.bytes_per_event_and_layer,
     "forward_vs_gemm": kernel.forward_vs_gemm,
     "backward_vs_gemm": kernel.backward_vs_gemm,
+    "softmax_vs_torch": softmax.softmax_vs_torch,
     "threads_2_over_1": against.two_threads,
     "threads_2_over_1_long": against.two_threads_long,
     "step_us_batch1": stepping.microseconds,

@@ -22,6 +22,7 @@ class Scale:
         few, many: events that a user's state has seen before the steps that are compared.
         users: batch of the steps per second.
         cached_history: events of the history that the scan alone goes through; with gradients it fits in one megabyte.
+        catalogs: items that the loss is measured over; the figure is of the last.
         gemm: rows and columns of the matrices of the ceiling.
         rounds: rounds of a measurement, at least, where the limit allows.
         seconds: how long a measurement goes on after that.
@@ -44,6 +45,7 @@ class Scale:
     many: int = 50_000
     users: int = 1024
     cached_history: int = 256
+    catalogs: tuple[int, ...] = (3_706, 12_086, 41_240)
     gemm: int = 1024
     rounds: int = 7
     seconds: float = 12
