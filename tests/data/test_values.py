@@ -33,6 +33,7 @@ def test_named_columns_win_and_optional_ones_are_found():
     columns = choose_columns(available, user="a", item="b", time=False)
     assert (columns.user, columns.item, columns.time) == ("a", "B", None)
     assert (columns.rating, columns.domain) == ("Stars", "domain")
+    assert choose_columns(available, user="a", domain=False).domain is None
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ def test_named_columns_win_and_optional_ones_are_found():
         (["x", "item", "time"], {}, r"which column .* is the user\? none .*--user COLUMN.*x, item, time"),
         (["user", "customer_id", "item", "time"], {}, "user and customer_id could each be it.*--user COLUMN"),
         (["user", "item"], {}, "--time COLUMN, or --no-time"),
+        (["user", "item"], {"time": True}, r"--time COLUMN\. Its columns"),
         (["user", "item", "time"], {"item": "itme"}, r"no column 'itme' \(--item\)\. Its columns are"),
         (["user", "item", "time"], {"rating": "zzz"}, r"no column 'zzz' \(--rating\)\. Its columns are: user"),
     ],
@@ -173,17 +175,11 @@ def test_ids_in_text_are_integers_only_if_all_are_written_so(ids, expected, tmp_
     assert prepare(tmp_path / "a.csv").item_table["item"].to_pylist() == expected
 
 
-def test_rating_and_domain():
-    frame = events([1, 2, 3], rating=[1.5, None, 3], domain=["toys", "books", "toys"])
-    dataset = prepare(frame)
+def test_rating():
+    dataset = prepare(events([1, 2, 3], rating=[1.5, None, 3]))
     np.testing.assert_array_equal(dataset.columns["rating"], np.array([1.5, np.nan, 3], np.float32))
-    assert dataset.columns["domain"].tolist() == [1, 0, 1]
-    assert dataset.columns["domain"].dtype == np.int16
-    assert dataset.statistics["domains"] == ["books", "toys"]
     with pytest.raises(InputError, match=r"row 2 .*'good' is no number"):
         prepare(events([1, 2], rating=["1", "good"]))
-    with pytest.raises(InputError, match=r"row 2 .*empty is no domain"):
-        prepare(events([1, 2], domain=["a", None]))
 
 
 def test_an_arrow_dictionary_column():

@@ -15,7 +15,6 @@ _USUAL = {
     "rating": "rating ratings stars score",
     "domain": "domain",
 }
-_ANOTHER = {"time": ", or --no-time if the rows are already in order of time"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,30 +38,31 @@ def choose_columns(
     item: str | None = None,
     time: str | bool | None = None,
     rating: str | None = None,
-    domain: str | None = None,
+    domain: str | bool | None = None,
     place: str = "the source",
 ) -> Columns:
     """Map the roles to columns: the given names, else the only column with a usual name.
 
     Args:
         available: the columns that exist.
-        time: None: guess; False: there is no time and the rows are in order. rating, domain: None: guess, and do
-            without where none is found.
+        time: None: guess; False: there is no time and the rows are in order; True: guess, and there must be one.
+        rating, domain: None: guess, and do without where none is found. ``domain=False``: do without.
 
     Raises:
         InputError: a given column does not exist; user, item or time is missing or ambiguous.
     """
+    named = domain if isinstance(domain, str) else None
     return Columns(
         user=choose("user", user, available, place),
         item=choose("item", item, available, place),
-        time=None if time is False else choose("time", None if time is True else time, available, place),
+        time=_choose_time(time, available, place),
         rating=_choose_optional("rating", rating, available, place),
-        domain=_choose_optional("domain", domain, available, place),
+        domain=None if domain is False else _choose_optional("domain", named, available, place),
     )
 
 
-def choose(role: str, given: str | None, available: Sequence[str], place: str) -> str:
-    """The column of ``role``; see ``choose_columns``."""
+def choose(role: str, given: str | None, available: Sequence[str], place: str, *, remedy: str = "") -> str:
+    """The column of ``role``; see ``choose_columns``. ``remedy`` is what else a caller can do."""
     if given is not None:
         return _given(role, given, available, place)
     found = _guess(role, available)
@@ -75,8 +75,16 @@ def choose(role: str, given: str | None, available: Sequence[str], place: str) -
     )
     raise InputError(
         f"which column of {place} is the {role}? {problem}; "
-        f"name it with --{role} COLUMN{_ANOTHER.get(role, '')}. {_existing(available)}"
+        f"name it with --{role} COLUMN{remedy}. {_existing(available)}"
     )
+
+
+def _choose_time(given: str | bool | None, available: Sequence[str], place: str) -> str | None:
+    if given is False:
+        return None
+    if given is True:
+        return choose("time", None, available, place)
+    return choose("time", given, available, place, remedy=", or --no-time if the rows are already in order of time")
 
 
 def _choose_optional(role: str, given: str | None, available: Sequence[str], place: str) -> str | None:

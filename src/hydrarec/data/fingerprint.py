@@ -14,12 +14,14 @@ def fingerprint(
     offsets: np.ndarray,
     item_ids: pa.ChunkedArray,
     user_ids: pa.ChunkedArray,
+    item_domains: pa.ChunkedArray | None = None,
 ) -> str:
-    """Hex SHA-256 of events and ids; the same whatever their chunking or storage.
+    """Hex SHA-256 of events, ids and domains; the same whatever their chunking or storage.
 
     Args:
         items: (E,) int32; times: (E,) int64; offsets: (U+1,) int64.
         item_ids: (I,) int64 or string; user_ids: (U,) int64 or string.
+        item_domains: (I,) string, names; None without domains.
     """
     digest = hashlib.sha256()
 
@@ -31,7 +33,9 @@ def fingerprint(
     add("items", items, "<i4")
     add("times", times, "<i8")
     add("offsets", offsets, "<i8")
-    for name, ids in (("item ids", item_ids), ("user ids", user_ids)):
+    for name, ids in (("item ids", item_ids), ("user ids", user_ids), ("item domains", item_domains)):
+        if ids is None:
+            continue
         if pa.types.is_integer(ids.type):
             add(name, ids.to_numpy(), "<i8")
         else:

@@ -5,8 +5,8 @@ in record batches into the arrays' files. No table of events is ever held in Pyt
 """
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,23 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from hydrarec.data.columns import Columns, choose_columns
 from hydrarec.data.describe import describe_events
 from hydrarec.data.engine import engine, to_reader, to_table
+from hydrarec.data.events import Events, read_events
 from hydrarec.data.fingerprint import fingerprint
-from hydrarec.data.item_text import join_text
+from hydrarec.data.item_domains import join_domains
+from hydrarec.data.item_text import ItemText, join_text
 from hydrarec.data.kcore import count_core
+from hydrarec.data.merge import Merged, merge, prefix
 from hydrarec.data.protocol import Protocol, SplitName
-from hydrarec.data.source import open_source, quote
-from hydrarec.data.store import Dataset
-from hydrarec.data.times import detect_times
-from hydrarec.data.values import Raw, domain_expression, id_expression, rating_expression
+from hydrarec.data.several import ALONE, by_name, roles_of_several, texts_of
+from hydrarec.data.source import quote
+from hydrarec.data.store import Dataset, identity
 from hydrarec.data.writer import ArrayWriter
 from hydrarec.errors import InputError
 from hydrarec.files import whole_folder
 
-_DTYPES = {"item": np.int32, "time": np.int64, "rating": np.float32, "domain": np.int16}
+_DTYPES = {"item": np.int32, "time": np.int64, "rating": np.float32}
 _BATCH = 1 << 19
 Log = Callable[[str], None]
 
@@ -42,7 +43,7 @@ def prepare(
     item: str | None = None,
     time: str | bool | None = None,
     rating: str | None = None,
-    domain: str | None = None,
+    domain: str | bool | None = None,
     items: Any = None,
     protocol: SplitName | Protocol = "time",
     min_user: int = 1,
@@ -52,19 +53,24 @@ def prepare(
     overwrite: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> Dataset:
-    """Turn a table of events into a data set.
+    """Turn a table of events, or several, into a data set.
 
     Events are sorted by user, then time; events of one user at the same time keep the order of the source. Users and
     items are numbered in ascending order of their own ids, which stay integers if all of them are and strings
     otherwise. Repeated events are kept.
 
+    Several sources are domains of one data set. Their item ids become ``NAME:ID``. A user id stands for the same
+    person in all of them, whose events become one history in order of time (at the same time: in order of the sources).
+
     Args:
         source: events: a path (CSV, TSV, Parquet, JSON lines, RecBole ``.inter``; a folder or pattern of them) or a
-            data frame (pandas, polars, Arrow).
+            data frame (pandas, polars, Arrow). Several: a list of paths, each a domain called after its file (after
+            its folder, where the file's name is a generic one such as ``events``), or a mapping from names to sources.
         out: the data set's folder; None: a data set in memory.
         user, item, time, rating, domain: column names; None: guess from usual names. ``time=False``: there is no
-            time, and the rows are in order.
-        items: titles and further text of items: any source with an item id column.
+            time, and the rows are in order. ``domain=False``: there are no domains.
+        items: titles and further text of items: any source with an item id column. For several sources a list as
+            long as theirs, or a mapping from their names.
         protocol: a protocol, or the name of a usual one.
         min_user, min_item: drop users and items with fewer events than this, until all have as many (k-core).
             Events of the test part count too: published protocols do the same, but it is a look into the future.
@@ -80,20 +86,28 @@ def prepare(
     for name, least in (("min-user", min_user), ("min-item", min_item)):
         if least < 1:
             raise InputError(f"--{name} is {least}; it must be at least 1, which drops nothing")
+    sources = by_name(source)
+    texts = texts_of(items, sources)
     protocol = protocol if isinstance(protocol, Protocol) else Protocol.named(protocol)
     if time is False and protocol.split == "time":
         raise InputError("protocol time needs event times; use --protocol loo, or name the column with --time")
     say = log or (lambda line: None)
-    names = {"user": user, "item": item, "time": time, "rating": rating, "domain": domain}
+    roles = {"user": user, "item": item, "time": time, "rating": rating, "domain": domain}
+    if ALONE not in sources:
+        roles |= roles_of_several(time, domain)
 
     def fill(folder: Path) -> None:
         with engine(folder / "spill", memory=memory, threads=threads) as connection:
-            columns, facts = _read(connection, source, names, say)
+            parts = _read(connection, sources, roles, say)
+            merged = merge(connection, parts)
+            facts = _facts(parts)
             item_table, user_table = _filter(connection, min_user, min_item, facts, say)
-            if items is not None:
-                item_table = join_text(connection, item_table, items, item=columns.item, log=say)
-            _write_events(connection, folder, user_table, columns, facts.pop("per_second"))
-        _finish(folder, item_table, user_table, columns, protocol, facts, say)
+            if merged.domains:
+                item_table = join_domains(connection, item_table, merged.domains, place=facts["source"], log=say)
+            if texts:
+                item_table = join_text(connection, item_table, _item_text(texts, parts), log=say)
+            _write_events(connection, folder, user_table, merged)
+        _finish(folder, item_table, user_table, merged, protocol, facts, say)
 
     if out is None:
         with tempfile.TemporaryDirectory(prefix="hydrarec-") as scratch:
@@ -105,35 +119,35 @@ def prepare(
 
 
 def _read(
-    connection: duckdb.DuckDBPyConnection, source: Any, names: dict[str, Any], log: Log
-) -> tuple[Columns, dict[str, Any]]:
-    """Make table ``events`` of checked, typed events in any order, ``row`` being their place in the source."""
-    opened = open_source(connection, source)
-    columns = choose_columns(opened.columns, **names, place=opened.name)
-    log(columns.describe())
-    roles = {role: name for role, name in asdict(columns).items() if name is not None}
-    selected = ", ".join(f"{quote(name)} AS {quote(role)}" for role, name in roles.items())
-    opened.load(connection, f"CREATE TABLE raw AS SELECT {selected} FROM {opened.relation}")
-    raw = Raw(connection=connection, place=opened.name, text=opened.text, names=roles)
-    (n_events,) = raw.one("count(*)")
-    if not n_events:
-        raise InputError(f"{opened.name} has a header but no events; give at least a few")
+    connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Any], roles: dict[str, Any], log: Log
+) -> dict[str, Events]:
+    """A table of checked, typed events of each source."""
 
-    facts: dict[str, Any] = {"source": opened.name, "columns": roles, "source_events": n_events, "per_second": 1}
-    typed = {role: id_expression(raw, role) for role in ("user", "item")}
-    typed["time"] = "0::BIGINT"
-    if columns.time is not None:
-        times = detect_times(raw)
-        typed["time"], facts["per_second"], facts["time_unit"] = times.expression, times.per_second, times.unit
-        log(f"times: {times.unit}")
-    if columns.rating is not None:
-        typed["rating"] = rating_expression(raw)
-    if columns.domain is not None:
-        typed["domain"], facts["domains"] = domain_expression(raw)
-    selected = ", ".join(f"{expression} AS {quote(role)}" for role, expression in typed.items())
-    connection.execute(f"CREATE TABLE events AS SELECT {selected}, rowid AS row FROM raw")
-    connection.execute("DROP TABLE raw")
-    return columns, facts
+    def log_of(name: str) -> Log:
+        return log if name == ALONE else lambda line: log(f"{name}: {line}")
+
+    return {
+        name: read_events(connection, source, roles, table=f"events_{number}", log=log_of(name))
+        for number, (name, source) in enumerate(sources.items())
+    }
+
+
+def _facts(parts: Mapping[str, Events]) -> dict[str, Any]:
+    """Where the events came from."""
+    units = dict.fromkeys(each.times.unit for each in parts.values() if each.times is not None)
+    return {
+        "source": ", ".join(each.place for each in parts.values()),
+        "columns": parts[ALONE].names if ALONE in parts else {name: each.names for name, each in parts.items()},
+        "source_events": sum(each.count for each in parts.values()),
+        **({"time_unit": ", ".join(units)} if units else {}),
+    }
+
+
+def _item_text(texts: Mapping[str, Any], parts: Mapping[str, Events]) -> list[ItemText]:
+    return [
+        ItemText(source=text, item=parts[name].columns.item, kind=parts[name].types["item"], prefix=prefix(name))
+        for name, text in texts.items()
+    ]
 
 
 def _filter(
@@ -157,9 +171,7 @@ def _filter(
     return item_table, user_table
 
 
-def _write_events(
-    connection: duckdb.DuckDBPyConnection, folder: Path, user_table: pa.Table, columns: Columns, per_second: int
-) -> None:
+def _write_events(connection: duckdb.DuckDBPyConnection, folder: Path, user_table: pa.Table, merged: Merged) -> None:
     """Stream the events, sorted and numbered, into the arrays' files."""
     lengths = user_table["events"].to_numpy()
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -170,7 +182,7 @@ def _write_events(
             f"CREATE TABLE {name}_rows AS SELECT id, CAST(row_number() OVER (ORDER BY id) - 1 AS INTEGER) AS n "
             f"FROM {name}s"
         )
-    extra = [name for name in ("rating", "domain") if getattr(columns, name) is not None]
+    extra = ["rating"] * merged.has_ratings
     reader = to_reader(
         connection,
         f"SELECT item_rows.n AS item, time{''.join(f', {name}' for name in extra)} FROM events "
@@ -182,7 +194,9 @@ def _write_events(
     with ArrayWriter({folder / file: _DTYPES[name] for name, file in files.items()}, int(offsets[-1])) as writer:
         for batch in reader:
             arrays = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in files}
-            arrays["time"] = np.floor_divide(arrays["time"], per_second)  # whole seconds; sorting saw the full time
+            arrays["time"] = np.floor_divide(
+                arrays["time"], merged.per_second
+            )  # whole seconds; sorting saw the full time
             writer.append({folder / file: arrays[name] for name, file in files.items()})
 
 
@@ -190,16 +204,15 @@ def _finish(
     folder: Path,
     item_table: pa.Table,
     user_table: pa.Table,
-    columns: Columns,
+    merged: Merged,
     protocol: Protocol,
     facts: dict[str, Any],
     log: Log,
 ) -> None:
     items, times, offsets = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("items", "times", "offsets"))
-    has_times = columns.time is not None
-    facts = describe_events(times if has_times else None, offsets, item_table.num_rows) | facts
+    facts = describe_events(times if merged.has_times else None, offsets, item_table.num_rows) | facts
     log(f"{facts['users']:,} users, {facts['items']:,} items, {facts['events']:,} events")
-    names = [name for name in ("rating", "domain") if getattr(columns, name) is not None]
+    names = ["rating"] * merged.has_ratings
     Dataset(
         items=items,
         times=times,
@@ -208,8 +221,8 @@ def _finish(
         item_table=item_table,
         user_table=user_table,
         protocol=protocol,
-        fingerprint=fingerprint(items, times, offsets, item_table["item"], user_table["user"]),
-        has_times=has_times,
+        fingerprint=fingerprint(items, times, offsets, *identity(item_table, user_table)),
+        has_times=merged.has_times,
         statistics=facts,
     ).write_tables(folder)
 

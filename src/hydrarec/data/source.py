@@ -95,6 +95,15 @@ def open_source(connection: duckdb.DuckDBPyConnection, source: Any, *, view: str
     return Source(name=str(source), columns=first.columns, relation=f"({relation})", text=first.text)
 
 
+def stem(path: Path) -> str:
+    """The file's or folder's name without the endings that tell its format."""
+    name = path.name
+    for endings in (_COMPRESSIONS, _FORMATS):
+        ending = Path(name).suffix
+        name = name.removesuffix(ending) if ending.lower() in endings else name
+    return name
+
+
 def quote(name: str) -> str:
     """A column name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

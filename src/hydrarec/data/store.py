@@ -7,6 +7,7 @@ nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydrarec.data.domains import DOMAIN, domains_of
 from hydrarec.data.fingerprint import fingerprint
 from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
@@ -32,9 +34,9 @@ class Dataset:
         items: (E,) int32, item rows.
         times: (E,) int64, seconds since 1970; zeros where the events have no time.
         offsets: (U+1,) int64.
-        columns: further per-event columns by name, each (E,): ``rating`` float32, ``domain`` int16.
-        item_table: I rows: ``item`` (the caller's ids, ascending, int64 or string), ``events`` (int64), then
-            text columns such as ``title``.
+        columns: further per-event columns by name, each (E,): ``rating`` float32.
+        item_table: I rows: ``item`` (the caller's ids, ascending, int64 or string), ``events`` (int64), in data with
+            domains ``domain`` (the name of the item's), then text columns such as ``title``.
         user_table: U rows: ``user`` (the caller's ids, ascending, int64 or string), ``events`` (int64).
         protocol: how this data set is split and measured.
         fingerprint: hex SHA-256 of events and ids.
@@ -67,6 +69,24 @@ class Dataset:
     def n_events(self) -> int:
         return len(self.items)
 
+    @property
+    def domains(self) -> list[str]:
+        """Names of the domains, ascending; empty without domains.
+
+        Raises:
+            InputError: an item has no domain where others have one.
+        """
+        return self._domains[0]
+
+    @property
+    def item_domains(self) -> np.ndarray | None:
+        """(I,) int16, the place in ``domains`` of each item row's; None without domains. Raises as ``domains``."""
+        return self._domains[1]
+
+    @cached_property
+    def _domains(self) -> tuple[list[str], np.ndarray | None]:
+        return domains_of(self.item_table)
+
     @classmethod
     def from_arrays(
         cls,
@@ -87,7 +107,7 @@ class Dataset:
             items: (E,) item rows; offsets: (U+1,); times: (E,) seconds, ascending within a user, or None.
             columns: further per-event columns.
             item_ids: (I,) strictly ascending ids; None: 0 to the largest item row. user_ids: (U,), likewise.
-            item_columns: text columns (``title`` ...) of the item table, each (I,).
+            item_columns: text columns (``domain``, ``title`` ...) of the item table, each (I,).
 
         Raises:
             InputError: the arrays do not fit together.
@@ -113,7 +133,7 @@ class Dataset:
             item_table=item_table,
             user_table=user_table,
             protocol=protocol or Protocol.named("hstu" if times is None else "time"),
-            fingerprint=fingerprint(items, when, offsets, item_table["item"], user_table["user"]),
+            fingerprint=fingerprint(items, when, offsets, *identity(item_table, user_table)),
             has_times=times is not None,
             statistics=dict(statistics or {}),
         )
@@ -192,9 +212,17 @@ class Dataset:
         Raises:
             InputError: the content has changed since it was prepared.
         """
-        ids = self.item_table["item"], self.user_table["user"]
-        if fingerprint(self.items, self.times, self.offsets, *ids) != self.fingerprint:
+        names = identity(self.item_table, self.user_table)
+        if fingerprint(self.items, self.times, self.offsets, *names) != self.fingerprint:
             raise InputError(f"{self.path or 'the data set'} differs from its fingerprint; {_REMEDY}")
+
+
+def identity(
+    item_table: pa.Table, user_table: pa.Table
+) -> tuple[pa.ChunkedArray, pa.ChunkedArray, pa.ChunkedArray | None]:
+    """The columns of the two tables that belong to the fingerprint."""
+    domains = item_table[DOMAIN].cast(pa.string()) if DOMAIN in item_table.column_names else None
+    return item_table["item"], user_table["user"], domains
 
 
 def is_dataset(path: Path | str) -> bool:

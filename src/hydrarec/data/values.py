@@ -120,7 +120,7 @@ def domain_expression(raw: Raw) -> tuple[str, list[str]]:
     Raises:
         InputError: a domain is missing, or there are too many.
     """
-    raw.refuse("domain", "domain IS NULL", "is no domain", "fill it in")
+    raw.refuse("domain", "domain IS NULL OR CAST(domain AS VARCHAR) = ''", "is no domain", "fill it in")
     rows = raw.connection.execute("SELECT DISTINCT CAST(domain AS VARCHAR) d FROM raw ORDER BY d LIMIT 1001").fetchall()
     domains = [str(row[0]) for row in rows]
     if len(domains) > 1000:
