@@ -108,6 +108,22 @@ def test_a_result_from_before_a_setting_existed_counts_with_its_default(plan_of)
         plan.finished(slot)
 
 
+def test_a_result_from_before_there_were_domains_counts_where_they_are_ranked_apart(plan_of):
+    plan = plan_of(ALL)
+    slot = by_name(plan)["shop-loo/small-1"]
+    found = made_record(plan, slot, [1.0])
+    del found["protocol_fields"]["domains"]
+    plan.file(slot).write_text(json.dumps(found))
+    assert plan.finished(slot) is not None
+    together = plan_of(ALL.replace("[train]", 'protocol.domains = "all"\n[train]'))
+    with pytest.raises(InputError, match=r"protocol\.domains was own, now all"):
+        together.finished(by_name(together)["shop-loo/small-1"])
+    found["protocol_fields"]["unheard_of"] = 1
+    plan.file(slot).write_text(json.dumps(found))
+    with pytest.raises(InputError, match="unheard_of"):
+        plan.finished(slot)
+
+
 def test_a_damaged_result_names_the_remedy(plan_of):
     plan = plan_of(ALL)
     slot = by_name(plan)["shop-loo/small-1"]

@@ -29,6 +29,7 @@ def test_dict_there_and_back():
         ({"cutoffs": ()}, "positive"),
         ({"cutoffs": (0,)}, "positive"),
         ({"target": "first"}, "choose one of"),
+        ({"domains": "mine"}, "domains is 'mine'; choose one of own, all"),
         ({"quantil": 0.5}, "did you mean quantile"),
         ({"xyz": 0.5}, "the fields are"),
         ({"quantile": "0.9"}, "quantile is '0.9'; it must lie between 0 and 1"),
@@ -63,6 +64,20 @@ def test_describe_is_one_short_line(split):
     of_time = {"boundary": 1_600_000_000, "target": "every"} if split == "time" else {}
     longest = Protocol.named(split, **of_time, candidates="train", exclude_seen=True)
     for protocol in (Protocol.named(split), longest):
-        assert split in protocol.describe()
-        assert len(protocol.describe()) < 80
-        assert "\n" not in protocol.describe()
+        for line in (protocol.describe(), protocol.describe(domains=True)):
+            assert split in line
+            assert len(line) < 80
+            assert "\n" not in line
+
+
+def test_domains_are_ranked_apart_unless_told_otherwise():
+    assert Protocol.named("loo").describe() == "loo, target last; ranks all items"
+    assert Protocol.named("loo").describe(domains=True) == "loo, target last; ranks items by domain"
+    together = Protocol.named("loo", domains="all")
+    assert together.describe(domains=True) == together.describe() == "loo, target last; ranks all items"
+
+
+def test_a_protocol_stored_before_there_were_domains():
+    stored = Protocol.named("time").to_dict()
+    assert stored.pop("domains") == "own"
+    assert Protocol.from_dict(stored) == Protocol.named("time")

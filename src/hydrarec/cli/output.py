@@ -15,7 +15,9 @@ def print_json(value: dict[str, Any]) -> None:
 
 def print_metrics(protocol: Protocol, part: str, results: dict[str, Any]) -> None:
     """Metrics with their intervals, under the protocol they were measured by."""
-    print(f"protocol: {protocol.describe()}")
+    from hydrarec.evaluate.groups import has_domains
+
+    print(f"protocol: {protocol.describe(domains=has_domains(results['groups']))}")
     metrics, intervals = results["metrics"], results["intervals"]
 
     def interval(name: str) -> str:

@@ -8,6 +8,7 @@ from hydrarec.compare.quality import shares_of_time
 from hydrarec.compare.rows import Queries, Row, against, best_rival, queries_of, row_of
 from hydrarec.compare.spec import Table
 from hydrarec.errors import InputError
+from hydrarec.evaluate.groups import has_domains
 from hydrarec.train.loop import SELECT
 
 
@@ -85,7 +86,7 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
     shown = {model.label for model in plan.models(table)}
     return Assembled(
         name=table.name,
-        protocol=table.protocol.describe(),
+        protocol=table.protocol.describe(domains=has_domains(every[0].get("groups", ()))),
         fingerprint=every[0]["fingerprint"],
         data=every[0]["data"],
         part=plan.spec.part,

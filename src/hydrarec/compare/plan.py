@@ -7,6 +7,7 @@ from typing import Any
 
 from hydrarec.compare.choices import Point, counts, points, settings_of
 from hydrarec.compare.spec import ModelSpec, Spec, Table
+from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
 from hydrarec.files import read_json
 from hydrarec.train.loop import SELECT
@@ -159,7 +160,7 @@ def _difference(found: dict[str, Any], job: Job) -> str | None:
     try:
         made = {
             **Settings.from_dict(found["recipe"], "recipe").to_dict(),
-            "protocol": {**found["protocol_fields"], "cutoffs": tuple(found["protocol_fields"]["cutoffs"])},
+            "protocol": Protocol.from_dict(found["protocol_fields"]).to_dict(),
         }
     except (InputError, KeyError, TypeError) as error:
         return str(error)

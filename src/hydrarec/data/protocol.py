@@ -16,6 +16,7 @@ _CHOICES = {
     "split": ("time", "loo", "hstu"),
     "target": ("last", "next", "every"),
     "candidates": ("all", "train"),
+    "domains": ("own", "all"),
 }
 _OF_TIME = ("quantile", "boundary", "target")
 _USUAL: dict[str, dict[str, Any]] = {
@@ -41,6 +42,7 @@ class Protocol:
             history.
         candidates: ``all`` items of the catalog are ranked, or only those with a ``train`` event (a target
             outside counts as a miss).
+        domains: where the data has domains, items of the target's ``own`` are ranked, or those of ``all``.
         exclude_seen: items of the history are removed from the candidates (the target itself never is).
         cutoffs: the k of HR@k and NDCG@k.
 
@@ -53,6 +55,7 @@ class Protocol:
     boundary: int | None = None
     target: TargetName = "last"
     candidates: Literal["all", "train"] = "all"
+    domains: Literal["own", "all"] = "own"
     exclude_seen: bool = False
     cutoffs: tuple[int, ...] = (1, 5, 10, 50, 200)
 
@@ -112,12 +115,17 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def describe(self) -> str:
-        """One line under 80 columns."""
+    def describe(self, *, domains: bool = False) -> str:
+        """One line under 80 columns.
+
+        Args:
+            domains: whether the data has domains.
+        """
         if self.split == "time":
             where = f"quantile {self.quantile:g}" if self.boundary is None else f"boundary {self.boundary}"
             what = f"time, {where}, target {self.target}"
         else:
             what = f"{self.split}, target last"
         which = ("unseen " if self.exclude_seen else "") + ("training " if self.candidates == "train" else "")
-        return f"{what}; ranks all {which}items"
+        apart = domains and self.domains == "own"
+        return f"{what}; ranks {which}items by domain" if apart else f"{what}; ranks all {which}items"

@@ -15,7 +15,7 @@ from hydrarec.errors import InputError
 from hydrarec.evaluate.answers import answers
 from hydrarec.evaluate.beyond import coverage, popularity_bias
 from hydrarec.evaluate.bootstrap import intervals
-from hydrarec.evaluate.groups import by_history, by_popularity, grouped
+from hydrarec.evaluate.groups import by_domain, by_history, by_popularity, grouped
 from hydrarec.evaluate.metrics import accuracy
 from hydrarec.evaluate.queries import users_of
 from hydrarec.evaluate.ranks import rank
@@ -34,7 +34,8 @@ class Evaluation:
         metrics: mean over queries of HR@k, NDCG@k and MRR, then ``coverage@10`` (share of the candidates that
             is recommended to anyone) and ``popularity@10`` (mean popularity percentile of what is).
         intervals: 95 % interval of each mean; empty when not asked for.
-        groups: the same means by group of queries, with their number as ``queries``.
+        groups: the same means by group of queries, with their number as ``queries``: by length of the history,
+            popularity of the target, and where there are domains, the target's.
         sees_request_time: whether the model knew when each target happened; see ``Model.sees_request_time``.
         greater, ties: (Q,) int64, in the order of the positions; see ``Ranks``.
     """
@@ -99,6 +100,8 @@ def evaluate(
         raise InputError("there is no target to evaluate; choose a protocol or a split with targets")
     counts = np.bincount(training_events(dataset, train_ends)[0], minlength=dataset.n_items)
     candidates = torch.from_numpy(counts > 0) if protocol.candidates == "train" else None
+    apart = dataset.item_domains if protocol.domains == "own" else None
+    domains = None if apart is None else torch.from_numpy(apart)
     greater, ties = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int64)
     top = np.full((len(positions), TOP), -1, np.int64)
     items, starts = np.asarray(dataset.items), np.asarray(dataset.offsets)[users_of(dataset, positions)]
@@ -118,6 +121,7 @@ def evaluate(
             # The whole history, whatever part of it the model was given.
             seen=stretch_pairs(items, starts[rows], positions[rows]) if protocol.exclude_seen else None,
             candidates=candidates,
+            domains=domains,
             top=TOP,
         )
         greater[rows], ties[rows], top[rows] = ranks.greater, ranks.ties, ranks.top
@@ -141,20 +145,30 @@ def _summary(
 ) -> Evaluation:
     users = users_of(dataset, positions)
     values = accuracy(greater, ties, protocol.cutoffs)
-    n_candidates = int((counts > 0).sum()) if protocol.candidates == "train" else dataset.n_items
     lengths = positions - np.asarray(dataset.offsets)[users]
     targets = np.asarray(dataset.items)[positions]
+    groups = grouped(values, by_history(lengths)) | grouped(values, by_popularity(targets, counts))
+    if dataset.item_domains is not None:
+        groups |= grouped(values, by_domain(targets, dataset.domains, dataset.item_domains))
     return Evaluation(
         users=len(np.unique(users)),
         queries=len(positions),
         metrics={name: float(value.mean()) for name, value in values.items()}
         | {
-            f"coverage@{TOP}": coverage(top, n_candidates),
+            f"coverage@{TOP}": coverage(top, _count_candidates(dataset, protocol, counts, targets)),
             f"popularity@{TOP}": popularity_bias(top, counts),
         },
         intervals={} if seed is None else intervals(values, users, seed=seed),
-        groups=grouped(values, by_history(lengths)) | grouped(values, by_popularity(targets, counts)),
+        groups=groups,
         sees_request_time=sees_request_time,
         greater=greater,
         ties=ties,
     )
+
+
+def _count_candidates(dataset: Dataset, protocol: Protocol, counts: np.ndarray, targets: np.ndarray) -> int:
+    """How many items are a candidate of any target (Q,)."""
+    possible = counts > 0 if protocol.candidates == "train" else np.ones(dataset.n_items, bool)
+    if protocol.domains == "own" and dataset.item_domains is not None:
+        possible &= np.isin(dataset.item_domains, dataset.item_domains[targets])
+    return int(possible.sum())

@@ -1,4 +1,6 @@
-"""Metrics by group of queries: how long the history is, how popular the target is."""
+"""Metrics by group of queries: how long the history is, how popular the target is, which domain it belongs to."""
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ Labels = NDArray[np.str_]
 
 _LENGTHS = (5, 20, 100, 500)
 _HEAD, _MID = 0.5, 0.8
+_DOMAIN = "domain "
 
 
 def by_history(lengths: NDArray[np.int64]) -> Labels:
@@ -31,6 +34,16 @@ def by_popularity(targets: NDArray[np.int64], counts: NDArray[np.int64]) -> Labe
     return names[group[targets]]
 
 
+def by_domain(targets: NDArray[np.int64], names: Sequence[str], item_domains: NDArray[np.int16]) -> Labels:
+    """(Q,) label of each query by its target's domain: ``names`` by code, ``item_domains`` (n_items,) codes."""
+    return np.array([f"{_DOMAIN}{name}" for name in names])[item_domains[targets]]
+
+
+def has_domains(groups: Iterable[str]) -> bool:
+    """Whether groups of these names are of data with domains."""
+    return any(name.startswith(_DOMAIN) for name in groups)
+
+
 def grouped(values: dict[str, NDArray[np.float64]], labels: Labels) -> dict[str, dict[str, float]]:
     """Mean of every metric in every group that has queries, with their number as ``queries``."""
     result: dict[str, dict[str, float]] = {}
@@ -41,7 +54,9 @@ def grouped(values: dict[str, NDArray[np.float64]], labels: Labels) -> dict[str,
     return result
 
 
-def _order(name: str) -> tuple[str, int]:
+def _order(name: str) -> tuple[str, int, str]:
     kind, _, rest = name.partition(" ")
+    if name.startswith(_DOMAIN):
+        return kind, 0, rest
     usual = ["head", "mid", "tail", "cold"]
-    return kind, usual.index(rest) if rest in usual else int(rest.rstrip("+").split("-")[0])
+    return kind, usual.index(rest) if rest in usual else int(rest.rstrip("+").split("-")[0]), rest

@@ -35,6 +35,7 @@ def rank(
     *,
     seen: tuple[Tensor, Tensor] | None = None,
     candidates: Tensor | None = None,
+    domains: Tensor | None = None,
     top: int = 0,
 ) -> Ranks:
     """Rank one target per query.
@@ -45,6 +46,7 @@ def rank(
         targets: (B,) int64 item rows.
         seen: (query row, item row) int64 pairs to leave out of the candidates; the target itself stays in.
         candidates: (n_items,) bool; a target outside is missed.
+        domains: (n_items,) code of each item's domain; only items of the target's are candidates. None: all are.
         top: how many of the best candidates to keep.
 
     Raises:
@@ -54,7 +56,14 @@ def rank(
     step = max(1, _BLOCK // sum(chunk.shape[1] for _, chunk in chunks))
     blocks = [slice(start, start + step) for start in range(0, len(targets), step)]
     parts = [
-        _rank([(first, chunk[block]) for first, chunk in chunks], targets[block], _rows(seen, block), candidates, top)
+        _rank(
+            [(first, chunk[block]) for first, chunk in chunks],
+            targets[block],
+            _rows(seen, block),
+            candidates,
+            domains,
+            top,
+        )
         for block in blocks
     ]
     greater, ties, best = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
@@ -73,6 +82,7 @@ def _rank(
     targets: Tensor,
     seen: tuple[Tensor, Tensor] | None,
     candidates: Tensor | None,
+    domains: Tensor | None,
     top: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Greater, ties and top of a block of queries, small enough that what is made of its scores stays in cache."""
@@ -83,7 +93,7 @@ def _rank(
     best = torch.full((len(targets), top), -torch.inf, device=device)
     best_items = torch.full((len(targets), top), -1, dtype=torch.int64, device=device)
     for first, chunk in chunks:
-        allowed = _allowed(first, chunk, targets, seen, candidates)
+        allowed = _allowed(first, chunk, targets, seen, candidates, domains)
         above, equal = chunk > own[:, None], chunk == own[:, None]
         equal[_inside(first, chunk, targets)] = False
         greater += (above & allowed).sum(1)
@@ -119,6 +129,7 @@ def _allowed(
     targets: Tensor,
     seen: tuple[Tensor, Tensor] | None,
     candidates: Tensor | None,
+    domains: Tensor | None,
 ) -> Tensor:
     """(B, n) bool, the candidates of each query in this chunk."""
     allowed = torch.ones_like(chunk, dtype=torch.bool)
@@ -129,6 +140,9 @@ def _allowed(
         allowed[_inside(first, chunk, targets)] = True
     if candidates is not None:
         allowed &= candidates[first : first + chunk.shape[1]].to(chunk.device)
+    if domains is not None:
+        codes = domains.to(chunk.device)
+        allowed &= codes[first : first + chunk.shape[1]] == codes[targets][:, None]
     return allowed
 
 
