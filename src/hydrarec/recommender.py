@@ -29,6 +29,7 @@ from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.models.waiting import hidden_states, observe
 from hydrarec.nn.state import EncoderState
 from hydrarec.progress import Progress, Silent, counter
+from hydrarec.retrieve.domain import of_domain
 from hydrarec.retrieve.exact import top_k
 from hydrarec.train.fit import fit
 from hydrarec.train.run import Run, open_run
@@ -162,6 +163,7 @@ class Recommender:
         at: int | str | date | None = None,
         exclude_seen: bool = False,
         candidates: Sequence[Any] | None = None,
+        domain: str | None = None,
         strict: bool = False,
         progress: Progress | None = None,
     ) -> Any:
@@ -179,6 +181,7 @@ class Recommender:
                 of the data set, or of all that was given, happened.
             exclude_seen: leave out items of the history, however long it is.
             candidates: rank only these item ids.
+            domain: rank only items of this domain, where the data has domains; the whole history is read all the same.
             strict: unknown item ids are an error; otherwise they are named in a warning and skipped.
 
         Returns:
@@ -187,8 +190,8 @@ class Recommender:
             if there are fewer than k candidates.
 
         Raises:
-            InputError: none or several of histories, users and states; a user who is not known; nothing known in a
-                history, or in the candidates.
+            InputError: none or several of histories, users and states; a user or a domain that is not known; nothing
+                known in a history, or in the candidates.
         """
         if sum(given is not None for given in (histories, users, states)) != 1:
             raise InputError("give exactly one of histories, users and states")
@@ -201,6 +204,8 @@ class Recommender:
             allowed = of_histories(self.vocabulary, [list(candidates)], strict=strict).items
             if not len(allowed):
                 raise InputError("the model knows none of the candidates")
+        if domain is not None:
+            allowed = of_domain(self.item_table, domain, allowed)
         if states is not None:
             if exclude_seen:
                 raise InputError("a state does not list the items seen; pass histories to exclude them")

@@ -20,6 +20,7 @@ def recommend(
     k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
     at: str | None = None,
     exclude_seen: Flag = False,
+    domain: str | None = None,
     strict: Flag = False,
     dataset: Path | None = None,
     device: str = "cpu",
@@ -48,6 +49,8 @@ def recommend(
         it, a model that reads time answers as of the last event known.
     exclude_seen
         Leave out items of the history.
+    domain
+        Only items of this domain; the whole history is read all the same.
     strict
         Unknown item ids are an error instead of a warning.
     dataset
@@ -71,6 +74,7 @@ def recommend(
         "k": k,
         "at": at,
         "exclude_seen": exclude_seen,
+        "domain": domain,
         "strict": strict,
     }
     if out is not None:
