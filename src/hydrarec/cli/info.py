@@ -18,6 +18,7 @@ def info(path: Path, /, *, json: Json = False) -> None:
     from hydrarec.cli.output import print_facts, print_json
     from hydrarec.data.store import is_dataset
     from hydrarec.errors import InputError
+    from hydrarec.progress import table
 
     if is_dataset(path):
         facts = _dataset(path)
@@ -27,14 +28,20 @@ def info(path: Path, /, *, json: Json = False) -> None:
         raise InputError(f"{path} is neither a data set nor a run folder; `hydrarec train SOURCE --out RUN` makes both")
     if json:
         print_json(facts)
-    else:
-        print_facts({name: _readable(name, value) for name, value in _spread(facts).items()})
+        return
+    domains = facts.pop("domains", {})
+    print_facts({name: _readable(name, value) for name, value in _spread(facts).items()})
+    if domains:
+        print()
+        table("", ["domain", "events", "users", "items"], [[name, *each.values()] for name, each in domains.items()])
 
 
 def _dataset(path: Path) -> dict[str, Any]:
+    from hydrarec.data.describe import describe_domains
     from hydrarec.data.store import Dataset
 
     dataset = Dataset.open(path)
+    domains = describe_domains(dataset)
     return {
         "dataset": str(path),
         "users": dataset.n_users,
@@ -43,6 +50,7 @@ def _dataset(path: Path) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "protocol": dataset.protocol.to_dict(),
         "statistics": dataset.statistics,
+        **({"domains": domains} if domains else {}),
     }
 
 

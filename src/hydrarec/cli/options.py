@@ -27,9 +27,9 @@ class Columns:
     rating: str | None = None
     "Column of a rating to keep."
     domain: str | None = None
-    "Column of a domain to keep."
-    items: Path | None = None
-    "File with an item id and text about it, such as a title."
+    "Column of the item's domain, such as a shop; an item belongs to one."
+    items: Annotated[list[Path] | None, Parameter(negative="")] = None
+    "File with an item id and text about it, such as a title; one for each source."
     min_user: int = 1
     "Drop users with fewer events, in turn with --min-item. Events of the test part count too."
     min_item: int = 1
@@ -60,11 +60,14 @@ class ProtocolChoice:
     boundary: str | None = None
     "time: the boundary as a date or in seconds since 1970."
 
+    domains: Literal["own", "all"] | None = None
+    "Where the data has domains: rank the items of the target's own, or of all."
+
     def fields(self) -> dict[str, Any]:
         """Fields of the protocol that were given."""
         from hydrarec.data.times import instant
 
-        named = {"target": self.target, "quantile": self.quantile}
+        named: dict[str, Any] = {"target": self.target, "quantile": self.quantile, "domains": self.domains}
         if self.boundary is not None:
             named["boundary"] = instant(self.boundary)
         return {key: value for key, value in named.items() if value is not None}

@@ -10,19 +10,24 @@ _COLUMNS, _PROTOCOL = Columns(), ProtocolChoice()
 def prepare(
     source: str,
     /,
-    *,
+    *more: str,
     out: Out,
     columns: Columns = _COLUMNS,
     protocol: ProtocolChoice = _PROTOCOL,
     overwrite: Flag = False,
     json: Json = False,
 ) -> None:
-    """Turn a table of events into a data set folder.
+    """Turn a table of events, or several, into a data set folder.
 
     Parameters
     ----------
     source
         CSV, TSV, Parquet, JSON lines (plain, gzip or zstd), or a RecBole .inter file.
+    more
+        Further sources. Each source is then a domain, called after its file, or after
+        its folder where the file has a generic name such as events. Item ids become
+        NAME:ID. The same user id is the same person everywhere, whose events of all
+        domains become one history in order of time.
     overwrite
         Replace an existing folder.
     """
@@ -39,7 +44,7 @@ def prepare(
     chosen = Protocol.named(protocol.protocol or "time", **protocol.fields())
     if (warning := leakage_warning(chosen)) is not None:
         say(f"warning: {warning}")
-    dataset = make(source, Path(out), protocol=chosen, overwrite=overwrite, log=say, **columns.given())
+    dataset = make([source, *more], Path(out), protocol=chosen, overwrite=overwrite, log=say, **columns.given())
     took = time.monotonic() - began
     targets = {"valid": 0, "test": 0}
     try:
@@ -59,11 +64,12 @@ def prepare(
                 "seconds": round(took, 3),
                 "targets": targets,
                 "statistics": dataset.statistics,
+                **({"domains": dataset.domains} if dataset.domains else {}),
             }
         )
         return
     print(f"{out}: {dataset.n_users:,} users, {dataset.n_items:,} items, {dataset.n_events:,} events, {seconds(took)}")
-    print(f"protocol: {chosen.describe()}")
+    print(f"protocol: {chosen.describe(domains=bool(dataset.domains))}")
     print(f"targets: {targets['valid']:,} to validate, {targets['test']:,} to test")
     print(f"fingerprint: {dataset.fingerprint[:16]}")
     print(f"next: hydrarec train {out} --out RUN")
