@@ -1,16 +1,21 @@
 """Which loss, and how its negatives are drawn."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from hydrarec.errors import InputError
+from hydrarec.losses.domains import ByDomain
 from hydrarec.losses.gbce import gbce
 from hydrarec.losses.sampled import sampled_softmax
 from hydrarec.losses.samplers import InBatch, Popularity, Sampler, Uniform
 from hydrarec.losses.softmax import full_softmax
+
+Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # (hidden, catalog, targets, scale) -> mean loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +24,10 @@ class LossConfig:
 
     Attributes:
         kind: ``softmax`` over the whole catalog, ``sampled`` softmax, or ``gbce``.
+        negatives_from: where the data has domains, the items that a target is told from are those of its ``own``, or
+            those of ``all``: the whole catalog.
         sampler: where the negatives of ``sampled`` and ``gbce`` come from.
-        negatives: how many are drawn for a batch and shared by its events.
+        negatives: how many are drawn for a batch and shared by its events; for its events of a domain, by these.
         log_q: correct for how the negatives were drawn.
         smoothing: exponent of the item counts of the ``popularity`` sampler.
         calibration: t of gBCE.
@@ -29,6 +36,7 @@ class LossConfig:
     """
 
     kind: Literal["softmax", "sampled", "gbce"] = "softmax"
+    negatives_from: Literal["own", "all"] = "own"
     sampler: Literal["uniform", "popularity", "in_batch"] = "uniform"
     negatives: int = 512
     log_q: bool = True
@@ -44,6 +52,32 @@ class LossConfig:
         for name in ("smoothing", "calibration"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"loss.{name} is {getattr(self, name)}; it must lie between 0 and 1")
+
+
+def make_loss(
+    config: LossConfig,
+    counts: Tensor,
+    item_domains: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Loss:
+    """The loss of ``config`` as a function of (hidden (T, d), catalog (V, d), targets (T,), scale).
+
+    Args:
+        counts: (V,) training events of each item.
+        item_domains: (V,) the domain of each item as a whole number, on the same device; None: there are none.
+        generator: of negatives; torch's global one when None.
+    """
+    if item_domains is None or config.negatives_from == "all":
+        sampler = make_sampler(config, counts, generator)
+        return lambda hidden, catalog, targets, scale: loss(config, hidden, catalog, targets, scale, sampler)
+    domains = ByDomain(item_domains)
+    samplers = [make_sampler(config, part, generator) for part in domains.split(counts)]
+
+    def by_domain(hidden: Tensor, catalog: Tensor, targets: Tensor, scale: float) -> Tensor:
+        losses = [partial(loss, config, scale=scale, sampler=sampler) for sampler in samplers]
+        return domains.mean(losses, hidden, catalog, targets)
+
+    return by_domain
 
 
 def make_sampler(config: LossConfig, counts: Tensor, generator: torch.Generator | None = None) -> Sampler | None:

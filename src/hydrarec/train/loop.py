@@ -14,6 +14,7 @@ from hydrarec.data.carried import CarriedBatches
 from hydrarec.data.store import Dataset
 from hydrarec.data.windows import EpochBatches, Windows, windows
 from hydrarec.errors import HydrarecError, InputError
+from hydrarec.losses.config import Loss
 from hydrarec.models.neural import NeuralModel
 from hydrarec.nn.state import EncoderState
 from hydrarec.train.checkpoint import Position, load_checkpoint, save_checkpoint
@@ -22,7 +23,6 @@ from hydrarec.train.encode import encoder
 from hydrarec.train.log import Log
 from hydrarec.train.optimiser import adamw, learning_rate
 
-Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # (hidden, catalog, targets, scale) -> mean loss
 Validate = Callable[[NeuralModel], dict[str, float]]  # metrics of the model on the validation split
 Report = Callable[[int, str], None]  # (events of the step, a line of figures)
 

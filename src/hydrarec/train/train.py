@@ -20,7 +20,7 @@ from hydrarec.data.windows import windows
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.files import alone_in, whole_file
-from hydrarec.losses.config import loss, make_sampler
+from hydrarec.losses.config import make_loss
 from hydrarec.machine import keep_freed_memory, machine, peak_memory_bytes
 from hydrarec.models.contract import CountModel, Model
 from hydrarec.models.neural import NeuralModel
@@ -134,14 +134,14 @@ def _fit_neural(
     model = kind(settings.model, dataset.n_items).to(device)
     config = settings.train
     counts = np.bincount(training_events(dataset, parts.train_ends)[0], minlength=dataset.n_items)
-    sampler = make_sampler(settings.loss, torch.from_numpy(counts).to(device))
+    domains = None if dataset.item_domains is None else torch.from_numpy(dataset.item_domains).to(device)
     total = int(windows(dataset, parts.train_ends, config.max_len, config.windows).inputs.sum()) * config.epochs
     selecting = _selecting(run.protocol)
     validate = None if not len(parts.valid) else lambda model: measure(model, part="valid", protocol=selecting).metrics
     fit = Fit(
         model,
         config,
-        lambda h, c, t, s: loss(settings.loss, h, c, t, s, sampler),
+        make_loss(settings.loss, torch.from_numpy(counts).to(device), domains),
         validate=validate,
         checkpoints=run.checkpoints,
         log=Log(run.path / "log.jsonl"),

@@ -1,0 +1,62 @@
+"""A loss among the items of the target's own domain: one call of the loss a domain, whatever the loss is."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+MeanLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (hidden (n, d), catalog (m, d), targets (n,)) -> mean ()
+
+
+class ByDomain:
+    """The item rows of a catalog by domain.
+
+    Attributes:
+        number: (V,) int64, the domain of each item; domains are numbered by their first items.
+        place: (V,) int64, of each item among those of its domain.
+        sizes: items of each domain.
+
+    Args:
+        item_domains: (V,) whole numbers from 0, the domain of each item; V > 0.
+    """
+
+    def __init__(self, item_domains: Tensor) -> None:
+        codes, rows = item_domains.long(), torch.arange(len(item_domains), device=item_domains.device)
+        first = rows.new_full((int(codes.max()) + 1,), len(rows)).scatter_reduce_(0, codes, rows, "amin")
+        self.number = first.argsort(stable=True).argsort()[codes]
+        counts = self.number.bincount(minlength=len(first))
+        self.sizes: list[int] = counts.tolist()
+        self._order = self.number.argsort(stable=True)
+        # So numbered, nothing moves where the items of each domain stand together, as those of merged shops do.
+        self._together = bool((self._order == rows).all())
+        self.place = torch.empty_like(rows)
+        self.place[self._order] = rows - (counts.cumsum(0) - counts).repeat_interleave(counts)
+
+    def split(self, values: Tensor) -> tuple[Tensor, ...]:
+        """What each domain has of ``values`` (V, ...): views where the items of each domain stand together."""
+        parts: tuple[Tensor, ...] = (values if self._together else values.index_select(0, self._order)).split(
+            self.sizes
+        )
+        return parts
+
+    def mean(self, losses: Sequence[MeanLoss], hidden: Tensor, catalog: Tensor, targets: Tensor) -> Tensor:
+        """Mean over T events of the loss of each among the items of its target's domain.
+
+        Args:
+            losses: of each domain; they see its items alone, by their places in it.
+            hidden: (T, d).
+            catalog: (V, d).
+            targets: (T,) int64, rows of ``catalog``.
+
+        Returns:
+            () the mean, 0 for no events.
+        """
+        numbers = self.number[targets]
+        order = numbers.argsort(stable=True)
+        counts: list[int] = numbers.bincount(minlength=len(self.sizes)).tolist()
+        states, places = hidden.index_select(0, order).split(counts), self.place[targets[order]].split(counts)
+        total = hidden.new_zeros(())
+        for loss, items, part, place in zip(losses, self.split(catalog), states, places, strict=True):
+            if len(part):
+                total = total + loss(part, items, place) * (len(part) / len(targets))
+        return total
