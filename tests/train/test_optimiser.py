@@ -64,6 +64,8 @@ def test_constant_and_no_warm_up():
         {"lr": 0.0},
         {"lr": math.nan},
         {"warmup": 1.0},
+        {"domain_power": 1.5},
+        {"domain_power": math.nan},
         {"weight_decay": -0.1},
         {"betas": (0.9, 1.0)},
         {"seed": -1},

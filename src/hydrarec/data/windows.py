@@ -33,6 +33,10 @@ class Windows:
         inputs: np.ndarray = self.end - self.first - 1
         return inputs
 
+    def take(self, chosen: np.ndarray) -> "Windows":
+        """The windows of these numbers (n,) int64, in their order."""
+        return Windows(first=self.first[chosen], end=self.end[chosen])
+
 
 def windows(dataset: Dataset, train_ends: np.ndarray, max_len: int, choice: WindowChoice) -> Windows:
     """Cut the training part of each history into windows of at most ``max_len`` inputs.
@@ -97,7 +101,7 @@ class EpochBatches:
 
     def start_at(self, index: int) -> Iterator[Batch]:
         for chosen in self._plan[index:]:
-            yield window_batch(self._dataset, Windows(first=self._windows.first[chosen], end=self._windows.end[chosen]))
+            yield window_batch(self._dataset, self._windows.take(chosen))
 
     def before(self, index: int) -> Tensor | None:
         """What the histories of batch ``index`` go on from; None: every window stands for itself."""

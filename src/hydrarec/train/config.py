@@ -17,6 +17,9 @@ class TrainConfig:
         max_len: events of a window; 0 is the whole history.
         windows: train on the ``last`` window of a history, on ``all``, or on all with the state ``carried`` from each
             to the next (without its gradient: truncated back-propagation).
+        domain_power: where the data has domains, how far the share of each in an epoch follows its share of the data:
+            as n ** power of its n training events. 1 is the data as it is, 0 shows all alike (``data/mixture.py``).
+            Without effect on ``carried`` windows.
         recompute: events of a history whose activations are held at a time; those of longer windows are computed
             again in the backward, which takes less memory and a third more time. 0 holds all.
         lr: highest learning rate of AdamW.
@@ -36,6 +39,7 @@ class TrainConfig:
     batch_events: int = 4096
     max_len: int = 200
     windows: WindowChoice = "all"
+    domain_power: float = 0.5
     recompute: int = 0
     lr: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.98)
@@ -66,5 +70,7 @@ class TrainConfig:
             raise InputError(f"betas must lie in [0, 1), not {self.betas}")
         if not self.lr > 0:
             raise InputError(f"lr must be positive, not {self.lr}")
+        if not 0 <= self.domain_power <= 1:
+            raise InputError(f"domain_power must lie between 0 and 1, not {self.domain_power}")
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup is a share of training in [0, 1), not {self.warmup}")

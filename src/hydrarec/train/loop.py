@@ -12,8 +12,8 @@ from torch import Tensor
 from hydrarec.data.batch import Batch
 from hydrarec.data.carried import CarriedBatches
 from hydrarec.data.store import Dataset
-from hydrarec.data.windows import EpochBatches, Windows, windows
-from hydrarec.errors import HydrarecError, InputError
+from hydrarec.data.windows import EpochBatches, Windows
+from hydrarec.errors import HydrarecError
 from hydrarec.losses.config import Loss
 from hydrarec.models.neural import NeuralModel
 from hydrarec.nn.state import EncoderState
@@ -22,6 +22,7 @@ from hydrarec.train.config import TrainConfig
 from hydrarec.train.encode import encoder
 from hydrarec.train.log import Log
 from hydrarec.train.optimiser import adamw, learning_rate
+from hydrarec.train.windows import training_windows
 
 Validate = Callable[[NeuralModel], dict[str, float]]  # metrics of the model on the validation split
 Report = Callable[[int, str], None]  # (events of the step, a line of figures)
@@ -71,11 +72,9 @@ class Fit:
             HydrarecError: the loss is not finite; the last checkpoint stays.
             InputError: no history has two training events.
         """
-        source = windows(dataset, train_ends, self.config.max_len, self.config.windows)
-        if not len(source.first):
-            raise InputError("no user has two training events under this protocol; nothing to train on")
+        mixture = training_windows(dataset, train_ends, self.config)
         while self.position.epoch < self.config.epochs and not self._exhausted():
-            mean_loss = self._epoch(dataset, source)
+            mean_loss = self._epoch(dataset, mixture.epoch(self.position.epoch))
             entry = {"step": self.position.step, "epoch": self.position.epoch, "loss": mean_loss}
             entry |= self._validation()
             self.report(0, self._figures(mean_loss))

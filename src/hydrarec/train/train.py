@@ -16,7 +16,6 @@ from hydrarec.data.prefix import training_events
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset
-from hydrarec.data.windows import windows
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.files import alone_in, whole_file
@@ -32,6 +31,7 @@ from hydrarec.train.log import Log
 from hydrarec.train.loop import SELECT, Fit
 from hydrarec.train.run import Run, begin_run, finish_run, open_run
 from hydrarec.train.settings import Settings
+from hydrarec.train.windows import training_windows
 
 Resume = Literal["auto", "never"]
 
@@ -135,7 +135,7 @@ def _fit_neural(
     config = settings.train
     counts = np.bincount(training_events(dataset, parts.train_ends)[0], minlength=dataset.n_items)
     domains = None if dataset.item_domains is None else torch.from_numpy(dataset.item_domains).to(device)
-    total = int(windows(dataset, parts.train_ends, config.max_len, config.windows).inputs.sum()) * config.epochs
+    total = round(training_windows(dataset, parts.train_ends, config).events * config.epochs)
     selecting = _selecting(run.protocol)
     validate = None if not len(parts.valid) else lambda model: measure(model, part="valid", protocol=selecting).metrics
     fit = Fit(
