@@ -1,10 +1,14 @@
-"""Hydra: id item encoder, Hydra encoder, scorer."""
+"""Hydra: id item encoder, vectors of domains, Hydra encoder, scorer."""
 
 from dataclasses import dataclass
+from typing import Self
 
+import torch
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
+from hydrarec.data.store import Dataset
+from hydrarec.items.domains import DomainTable
 from hydrarec.models.neural import TimedConfig
 from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.nn.config import EncoderConfig
@@ -14,29 +18,58 @@ from hydrarec.nn.state import EncoderState
 
 @dataclass(frozen=True, kw_only=True)
 class HydraConfig(TimedConfig, EncoderConfig):
-    """The settings of the encoder, of time, and of the scorer."""
+    """The settings of the encoder, of time, and of the scorer, and one more.
+
+    Attributes:
+        domain_embedding: where the data has domains, add a learned vector of the item's to that of each event.
+    """
+
+    domain_embedding: bool = True
 
 
 class Hydra(RecurrentModel):
-    """Multi-head latent Mamba over a table of item vectors (arXiv 2504.07398)."""
+    """Multi-head latent Mamba over a table of item vectors (arXiv 2504.07398).
+
+    Args:
+        item_domains: (V,) the domain of each item as a whole number; None: there are none.
+    """
 
     name = "hydra"
     config: HydraConfig
 
-    def __init__(self, config: HydraConfig, n_items: int) -> None:
+    def __init__(self, config: HydraConfig, n_items: int, item_domains: Tensor | None = None) -> None:
         super().__init__(config, n_items)
+        self.domains: DomainTable | None = None
+        if config.domain_embedding and item_domains is not None:
+            self.domains = DomainTable(item_domains, config.d_model)
         self.encoder = HydraEncoder(config, time=config.time)
+
+    @classmethod
+    def for_data(cls, config: HydraConfig, dataset: Dataset) -> Self:
+        codes = dataset.item_domains
+        return cls(config, dataset.n_items, None if codes is None else torch.from_numpy(codes))
+
+    @classmethod
+    def from_tensors(cls, config: HydraConfig, n_items: int, tensors: dict[str, Tensor]) -> Self:
+        model = cls(config, n_items, tensors.get("domains.item_domains"))
+        model.load_state_dict(tensors)
+        return model.eval()
 
     @property
     def sees_request_time(self) -> bool:
         return self.config.time
 
     def resume(self, batch: Batch, state: EncoderState | None) -> tuple[Tensor, EncoderState]:
-        hidden, state = self.encoder(self.items.encode(batch.items), batch, state)
+        hidden, state = self.encoder(self._inputs(batch), batch, state)
         return hidden, state
 
     def step_(self, batch: Batch, state: EncoderState) -> Tensor:
-        return self.encoder.step_(self.items.encode(batch.items), state, batch)
+        return self.encoder.step_(self._inputs(batch), state, batch)
 
     def initial_state(self, n_users: int) -> EncoderState:
         return self.encoder.initial_state(n_users)
+
+    def _inputs(self, batch: Batch) -> Tensor:
+        """(T, d) vectors of the events' items, and of their domains."""
+        x = self.items.encode(batch.items)
+        return x if self.domains is None else x + self.domains.encode(batch.items)

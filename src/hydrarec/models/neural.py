@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydrarec.data.batch import Batch
+from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.items.table import ItemTable
 from hydrarec.models.contract import Model
@@ -58,6 +59,11 @@ class NeuralModel(nn.Module, Model):
         self.config = config
         self.n_items = n_items
         self.items = ItemTable(n_items, config.d_model)
+
+    @classmethod
+    def for_data(cls, config: Any, dataset: Dataset) -> Self:
+        """An untrained model of the items of ``dataset``."""
+        return cls(config, dataset.n_items)
 
     @property
     def scale(self) -> float:

@@ -9,7 +9,7 @@ from hydrarec.train.config import TrainConfig
 
 # Parameters that are not matrices of a linear map: tables, biases (of all heads at once a matrix), decays, skips,
 # convolutions, norms.
-_NO_DECAY = ("items.", "time.", "positions", "A_log", "bias", "skip", "conv_weight", "norm")
+_NO_DECAY = ("items.", "domains.", "time.", "positions", "A_log", "bias", "skip", "conv_weight", "norm")
 
 
 def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

@@ -131,7 +131,7 @@ def _fit_neural(
 ) -> tuple[NeuralModel, dict[str, Any]]:
     keep_freed_memory()
     settings = run.settings
-    model = kind(settings.model, dataset.n_items).to(device)
+    model = kind.for_data(settings.model, dataset).to(device)
     config = settings.train
     counts = np.bincount(training_events(dataset, parts.train_ends)[0], minlength=dataset.n_items)
     domains = None if dataset.item_domains is None else torch.from_numpy(dataset.item_domains).to(device)
