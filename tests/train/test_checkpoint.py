@@ -66,7 +66,7 @@ def test_before_the_first_step_and_without_best_weights(tmp_path):
     assert load_checkpoint(tmp_path, *make(seed=1)) == (Position(), {}, None)
 
 
-def test_the_state_that_is_carried_on_comes_back(tmp_path):
+def test_the_states_that_windows_begin_from_come_back(tmp_path):
     model, optimiser = make()
     _, state = model.resume(pack([[1, 2, 3], [4]]), None)
     save_checkpoint(tmp_path, model, optimiser, {}, position(1), state.detach())

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hydrarec.data.batch import Batch
 from hydrarec.data.store import Dataset
@@ -89,12 +88,8 @@ class EpochBatches:
 
     def __init__(self, dataset: Dataset, source: Windows, batch_events: int, seed: int, epoch: int) -> None:
         self._dataset, self._windows = dataset, source
-        self._plan = self._order(batch_events, np.random.default_rng([seed, epoch]))
-
-    def _order(self, batch_events: int, random: np.random.Generator) -> list[np.ndarray]:
-        """The windows of each batch."""
-        order = random.permutation(len(self._windows.first))
-        return [order[run] for run in fill(self._windows.inputs[order], batch_events)]
+        order = np.random.default_rng([seed, epoch]).permutation(len(source.first))
+        self._plan = [order[run] for run in fill(source.inputs[order], batch_events)]
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -103,6 +98,6 @@ class EpochBatches:
         for chosen in self._plan[index:]:
             yield window_batch(self._dataset, self._windows.take(chosen))
 
-    def before(self, index: int) -> Tensor | None:
-        """What the histories of batch ``index`` go on from; None: every window stands for itself."""
-        return None
+    def chosen(self, index: int) -> np.ndarray:
+        """(B,) int64, the windows of a batch."""
+        return self._plan[index]

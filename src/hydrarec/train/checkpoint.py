@@ -2,7 +2,7 @@
 
 A checkpoint is a folder ``checkpoints/step-NNNNNNNN-epoch-NNNNN`` that appears whole, by a rename. No two have the
 same name, so that none has to make room for another. It holds tensors (``tensors.safetensors``: model, optimiser,
-random state, best weights so far, the state that is carried on) and plain values (``position.json``).
+random state, best weights so far, the states that windows begin from) and plain values (``position.json``).
 """
 
 import shutil
@@ -58,12 +58,12 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     best: dict[str, Tensor],
     position: Position,
-    carried: EncoderState | None = None,
+    memory: EncoderState | None = None,
 ) -> None:
     """Write a checkpoint, then drop all else in ``folder``: older ones, and what a crash left half written."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
-    tensors |= {f"carried.{name}": value for name, value in (carried.tensors() if carried else {}).items()}
+    tensors |= {f"memory.{name}": value for name, value in (memory.tensors() if memory is not None else {}).items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{key}": value for key, value in state.items()}
     tensors["random.cpu"] = torch.get_rng_state()
@@ -88,7 +88,7 @@ def load_checkpoint(
     """Restore the newest checkpoint into ``model``, ``optimiser`` and the random state; None if there is none.
 
     Returns:
-        The position, the best weights so far, and the state that the next batch goes on from.
+        The position, the best weights so far, and the states that windows begin from.
 
     Raises:
         InputError: the checkpoint is damaged, or of another model.
@@ -108,15 +108,15 @@ def load_checkpoint(
             index, key = name.split(".", 1)
             states.setdefault(int(index), {})[key] = value
         optimiser.load_state_dict({"state": states, "param_groups": saved["param_groups"]})
-        state = {name: value.to(_device(model)) for name, value in _part(tensors, "carried.").items()}
-        carried = EncoderState(**state) if state else None
+        state = {name: value.to(_device(model)) for name, value in _part(tensors, "memory.").items()}
+        memory = EncoderState(**state) if state else None
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"checkpoint {place} is damaged or of another model ({reason}); {remedy}") from error
-    return position, _part(tensors, "best."), carried
+    return position, _part(tensors, "best."), memory
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -16,7 +16,8 @@ class TrainConfig:
         batch_events: events of one packed batch.
         max_len: events of a window; 0 is the whole history.
         windows: train on the ``last`` window of a history, on ``all``, or on all with the state ``carried`` from each
-            to the next (without its gradient: truncated back-propagation).
+            to the next (without its gradient: truncated back-propagation), as it was when the one before was last
+            trained.
         domain_power: where the data has domains, how far the share of each in an epoch follows its share of the data:
             as n ** power of its n training events. 1 is the data as it is, 0 shows all alike (``data/mixture.py``).
             Without effect on ``carried`` windows.

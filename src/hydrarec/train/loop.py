@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
-from hydrarec.data.carried import CarriedBatches
 from hydrarec.data.store import Dataset
 from hydrarec.data.windows import EpochBatches, Windows
 from hydrarec.errors import HydrarecError
 from hydrarec.losses.config import Loss
 from hydrarec.models.neural import NeuralModel
+from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.nn.state import EncoderState
 from hydrarec.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.encode import encoder
 from hydrarec.train.log import Log
+from hydrarec.train.memory import Memory
 from hydrarec.train.optimiser import adamw, learning_rate
 from hydrarec.train.windows import training_windows
 
@@ -53,10 +54,11 @@ class Fit:
         self.optimiser = adamw(model, config)
         self.position = Position()
         self.best: dict[str, Tensor] = {}
-        self.carried: EncoderState | None = None  # after the last batch, where windows go on from each other
+        self.memory: Memory | None = None  # where windows go on from each other
+        self._remembered: EncoderState | None = None  # what a checkpoint had of it
         self.validated: float | None = None  # the last validation figure
         if checkpoints and (found := load_checkpoint(checkpoints, model, self.optimiser)):
-            self.position, self.best, self.carried = found
+            self.position, self.best, self._remembered = found
         self.log.resume_at(self.position.epoch)
         self._began = time.monotonic() - self.position.seconds
         self._began_cpu = time.process_time() - self.position.cpu_seconds
@@ -73,6 +75,8 @@ class Fit:
             InputError: no history has two training events.
         """
         mixture = training_windows(dataset, train_ends, self.config)
+        if self.config.windows == "carried" and isinstance(self.model, RecurrentModel):
+            self.memory = Memory(self.model, mixture.epoch(0), self._remembered)
         while self.position.epoch < self.config.epochs and not self._exhausted():
             mean_loss = self._epoch(dataset, mixture.epoch(self.position.epoch))
             entry = {"step": self.position.step, "epoch": self.position.epoch, "loss": mean_loss}
@@ -90,12 +94,11 @@ class Fit:
     def _epoch(self, dataset: Dataset, source: Windows) -> float:
         """Run what is left of the epoch; return its mean loss."""
         position, config = self.position, self.config
-        order = CarriedBatches if config.windows == "carried" else EpochBatches
-        batches = order(dataset, source, config.batch_events, config.seed, position.epoch)
+        batches = EpochBatches(dataset, source, config.batch_events, config.seed, position.epoch)
         self.model.train()
         for batch in batches.start_at(position.batch):
             done = (position.epoch + (position.batch + 0.5) / len(batches)) / config.epochs  # the middle of the step
-            value = self._step(batch, batches.before(position.batch), learning_rate(config, done))
+            value = self._step(batch, batches.chosen(position.batch), learning_rate(config, done))
             position.batch += 1
             position.step += 1
             position.loss_sum += value
@@ -105,19 +108,21 @@ class Fit:
             if time.monotonic() - self._saved > config.checkpoint_seconds:
                 self._save()
         mean_loss = position.loss_sum / len(batches)
-        position.epoch, position.batch, position.loss_sum, self.carried = position.epoch + 1, 0, 0.0, None
+        position.epoch, position.batch, position.loss_sum = position.epoch + 1, 0, 0.0
         return mean_loss
 
-    def _step(self, batch: Batch, before: Tensor | None, rate: float) -> float:
-        """One optimiser step; return the loss. ``before``: see ``EpochBatches.before``."""
+    def _step(self, batch: Batch, chosen: np.ndarray, rate: float) -> float:
+        """One optimiser step on the windows of these numbers (B,); return the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         device = self.model.items.weight.device
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            hidden, self.carried = self.encode(batch, self.carried, before)
+            hidden, after = self.encode(batch, self.memory.before(chosen) if self.memory else None)
             queries, catalog = self.model.queries(hidden), self.model.catalog()
             loss = self.loss(queries, catalog, batch.columns["targets"], self.model.scale)
+        if self.memory and after is not None:
+            self.memory.keep(chosen, after)
         value = float(loss.detach())
         self._check_finite("loss", value)
         loss.backward()
@@ -170,5 +175,6 @@ class Fit:
 
     def _save(self) -> None:
         if self.checkpoints:
-            save_checkpoint(self.checkpoints, self.model, self.optimiser, self.best, self.position, self.carried)
+            states = self.memory.states if self.memory else None
+            save_checkpoint(self.checkpoints, self.model, self.optimiser, self.best, self.position, states)
         self._saved = time.monotonic()
