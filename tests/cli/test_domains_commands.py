@@ -58,12 +58,19 @@ def test_data_without_domains_says_nothing_of_them(place, ask, call):
     assert "domains" not in ask("info", place / "dataset")
     assert not re.search(r"domain +events", call("info", place / "dataset").out)
     assert "by domain" not in call("evaluate", place / "markov").out
+    assert "domains" not in ask("train", place / "events.csv", "--out", place / "markov", "--model", "markov")
 
 
 def test_train_evaluate_and_recommend(dataset, tmp_path, call, ask, refused, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     run = tmp_path / "run"
-    assert call("train", dataset, "--out", run, "--model", "markov").code == 0
+    trained = call("train", dataset, "--out", run, "--model", "markov")
+    assert trained.code == 0
+    assert re.search(r"domain +targets +HR@10 +NDCG@10", trained.out)
+    assert re.search(r"even +\d+ +\d\.\d{4} +\d\.\d{4}", trained.out)
+    told = ask("train", dataset, "--out", run, "--model", "markov")
+    assert set(told["domains"]) == {"even", "odd"}
+    assert told["domains"]["even"]["queries"] + told["domains"]["odd"]["queries"] == USERS
     shown = call("evaluate", run).out
     assert "ranks training items by domain" in shown
     assert re.search(r"domain even +\d+ ", shown)

@@ -28,8 +28,8 @@ def evaluate(
     device
         cpu, cuda, ...
     """
-    from hydrarec.cli.output import print_json, print_metrics
-    from hydrarec.progress import reporter, table
+    from hydrarec.cli.output import print_groups, print_json, print_metrics
+    from hydrarec.progress import reporter
     from hydrarec.recommender import Recommender
 
     recommender = Recommender.load(run, dataset=dataset, device=device)
@@ -41,12 +41,5 @@ def evaluate(
         print_json({**where, **measured})
         return
     print_metrics(protocol, f"{recommender.run.settings.name}, {split}", measured)
-    k = 10 if 10 in protocol.cutoffs else protocol.cutoffs[-1]
-    shown = (f"HR@{k}", f"NDCG@{k}")
-    rows = [
-        [name, int(group["queries"]), *(group[metric] for metric in shown)]
-        for name, group in measured["groups"].items()
-    ]
-    print()
-    table("by group", ["group", "targets", *shown], rows)
+    print_groups(protocol, "by group", measured["groups"])
     print(f"seed {seed}, data {fingerprint[:16]}")

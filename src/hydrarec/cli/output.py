@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from hydrarec.data.protocol import Protocol
@@ -36,6 +37,17 @@ def print_metrics(protocol: Protocol, part: str, results: dict[str, Any]) -> Non
     print(f"MRR {metrics['MRR']:.4f} ({interval('MRR')}), {others}")
     if results["sees_request_time"]:
         print("the model sees the time of the request, as a server does: compare it with others that do")
+
+
+def print_groups(protocol: Protocol, title: str, groups: Mapping[str, dict[str, float]]) -> None:
+    """Targets, HR and NDCG at 10, or the largest cut-off, of groups of targets."""
+    k = 10 if 10 in protocol.cutoffs else protocol.cutoffs[-1]
+    shown = (f"HR@{k}", f"NDCG@{k}")
+    rows: list[list[str | int | float]] = [
+        [name, int(group["queries"]), *(group[metric] for metric in shown)] for name, group in groups.items()
+    ]
+    print()
+    table(title, [title.removeprefix("by "), "targets", *shown], rows)
 
 
 def print_facts(facts: dict[str, Any], width: int = 78) -> None:

@@ -45,7 +45,8 @@ def train(
     device
         cpu, cuda, ...
     """
-    from hydrarec.cli.output import print_json, print_metrics, seconds
+    from hydrarec.cli.output import print_groups, print_json, print_metrics, seconds
+    from hydrarec.evaluate.groups import of_domains
     from hydrarec.progress import reporter, say
     from hydrarec.train.fit import fit
     from hydrarec.train.train import summary
@@ -70,6 +71,8 @@ def train(
         return
     results = run.metrics
     print_metrics(run.protocol, f"{run.settings.name}, test", results["test"])
+    if domains := of_domains(results["test"]["groups"]):
+        print_groups(run.protocol, "by domain", domains)
     counts, epochs = results["parameters"], results["epochs"]
     print(
         f"parameters: {counts['encoder']:,} encoder, {counts['items']:,} items; {epochs} epoch{'s' * (epochs != 1)} in "

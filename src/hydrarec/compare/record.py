@@ -51,7 +51,8 @@ def record(run: Run, dataset: Dataset, about: dict[str, Any], part: Part | None)
         "data": {key: run.dataset[key] for key in ("users", "items", "events")},
         "curve": _curve(run),
     }
-    del found["metrics"]  # of the test split, which the folder may know from another run of the same settings
+    for key in ("metrics", "domains"):  # of the test split, which the folder may know from another run like this one
+        found.pop(key, None)
     if part is None:
         return found
     parts = split(dataset, run.protocol)

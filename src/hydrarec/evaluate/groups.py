@@ -1,6 +1,7 @@
 """Metrics by group of queries: how long the history is, how popular the target is, which domain it belongs to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,11 @@ def by_domain(targets: NDArray[np.int64], names: Sequence[str], item_domains: ND
 def has_domains(groups: Iterable[str]) -> bool:
     """Whether groups of these names are of data with domains."""
     return any(name.startswith(_DOMAIN) for name in groups)
+
+
+def of_domains(groups: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``groups`` has of domains, by their names; empty without domains."""
+    return {name.removeprefix(_DOMAIN): each for name, each in groups.items() if name.startswith(_DOMAIN)}
 
 
 def grouped(values: dict[str, NDArray[np.float64]], labels: Labels) -> dict[str, dict[str, float]]:

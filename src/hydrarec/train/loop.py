@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,16 +26,18 @@ from hydrarec.train.memory import Memory
 from hydrarec.train.optimiser import adamw, learning_rate
 from hydrarec.train.windows import training_windows
 
-Validate = Callable[[NeuralModel], dict[str, float]]  # metrics of the model on the validation split
+Validate = Callable[[NeuralModel], dict[str, Any]]  # what is logged of the model on the validation split
 Report = Callable[[int, str], None]  # (events of the step, a line of figures)
 
 SELECT = "NDCG@10"  # the validation figure that chooses the weights and stops the training
+_SHOWN = 4  # domains whose figure progress shows
 
 
 class Fit:
     """One training: the model, its optimiser, where it stands, and the best weights so far.
 
     The caller seeds torch before it builds the model. With ``checkpoints``, training goes on from the newest one.
+    ``validate`` gives metrics by name, and may give ``domains``, the same by domain.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Fit:
         self.best: dict[str, Tensor] = {}
         self.memory: Memory | None = None  # where windows go on from each other
         self._remembered: EncoderState | None = None  # what a checkpoint had of it
-        self.validated: float | None = None  # the last validation figure
+        self.validated: dict[str, Any] = {}  # the last validation
         if checkpoints and (found := load_checkpoint(checkpoints, model, self.optimiser)):
             self.position, self.best, self._remembered = found
         self.log.resume_at(self.position.epoch)
@@ -139,7 +142,7 @@ class Fit:
             kept = f"the last good checkpoint is kept in {self.checkpoints}" if saved else "nothing was saved before"
             raise HydrarecError(f"the {name} became {value} at step {self.position.step + 1}; {kept}; try a lower lr")
 
-    def _validation(self) -> dict[str, float]:
+    def _validation(self) -> dict[str, Any]:
         """Measure where it is due, and remember the best weights."""
         position, config = self.position, self.config
         due = position.epoch % config.validate_every == 0 or position.epoch == config.epochs
@@ -150,7 +153,7 @@ class Fit:
         metrics = self.validate(self.model.eval())
         self._tick()
         position.validating += position.seconds - before
-        self.validated = metrics[SELECT]
+        self.validated = metrics
         if metrics[SELECT] > position.best:
             position.best, position.best_epoch, position.stale = metrics[SELECT], position.epoch, 0
             position.best_seconds, position.best_cpu_seconds = position.seconds, position.cpu_seconds
@@ -161,10 +164,15 @@ class Fit:
         return metrics
 
     def _figures(self, mean_loss: float) -> str:
-        """What progress shows: the loss, the last validation figure, and the best where that was another."""
-        last = "" if self.validated is None else f"  {SELECT} {self.validated:.4f}"
-        best = f"  best {self.position.best:.4f}" if self.best and self.position.best != self.validated else ""
-        return f"loss {mean_loss:.3f}{last}{best}"
+        """What progress shows: the loss, the last validation figure, the best where that was another, and domains'."""
+        figures, last = [f"loss {mean_loss:.3f}"], self.validated.get(SELECT)
+        if last is not None:
+            figures.append(f"{SELECT} {last:.4f}")
+        if self.best and self.position.best != last:
+            figures.append(f"best {self.position.best:.4f}")
+        if domains := self.validated.get("domains"):
+            figures.append(_of_domains(domains))
+        return "  ".join(figures)
 
     def _tick(self) -> None:
         self.position.seconds = time.monotonic() - self._began
@@ -178,3 +186,8 @@ class Fit:
             states = self.memory.states if self.memory else None
             save_checkpoint(self.checkpoints, self.model, self.optimiser, self.best, self.position, states)
         self._saved = time.monotonic()
+
+
+def _of_domains(domains: dict[str, dict[str, float]]) -> str:
+    shown = [f"{name} {metrics[SELECT]:.4f}" for name, metrics in domains.items()][:_SHOWN]
+    return ", ".join([*shown, *(["..."] if len(domains) > _SHOWN else [])])

@@ -18,6 +18,7 @@ from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
+from hydrarec.evaluate.groups import of_domains
 from hydrarec.files import alone_in, whole_file
 from hydrarec.losses.config import make_loss
 from hydrarec.machine import keep_freed_memory, machine, peak_memory_bytes
@@ -137,12 +138,17 @@ def _fit_neural(
     domains = None if dataset.item_domains is None else torch.from_numpy(dataset.item_domains).to(device)
     total = round(training_windows(dataset, parts.train_ends, config).events * config.epochs)
     selecting = _selecting(run.protocol)
-    validate = None if not len(parts.valid) else lambda model: measure(model, part="valid", protocol=selecting).metrics
+
+    def validate(model: NeuralModel) -> dict[str, Any]:
+        measured = measure(model, part="valid", protocol=selecting)
+        domains = of_domains(measured.groups)
+        return {**measured.metrics, **({"domains": domains} if domains else {})}
+
     fit = Fit(
         model,
         config,
         make_loss(settings.loss, torch.from_numpy(counts).to(device), domains),
-        validate=validate,
+        validate=validate if len(parts.valid) else None,
         checkpoints=run.checkpoints,
         log=Log(run.path / "log.jsonl"),
     )
@@ -234,8 +240,10 @@ def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset,
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """What ``hydrarec train --json`` prints of a finished run."""
+    """What ``hydrarec train --json`` prints of a finished run; ``domains`` only where the data has them."""
     results = run.metrics
+    test = results.get("test", {})
+    domains = of_domains(test.get("groups", {}))
     keys = (
         "parameters",
         "seconds",
@@ -249,7 +257,8 @@ def summary(run: Run) -> dict[str, Any]:
     return {
         "run": str(run.path),
         "protocol": run.protocol.split,
-        "metrics": results.get("test", {}).get("metrics"),
+        "metrics": test.get("metrics"),
+        **({"domains": domains} if domains else {}),
         **{key: results[key] for key in keys},
         "validation": results.get("validation"),
     }
