@@ -17,5 +17,6 @@ def refused(what: str, remedy: str = "copy the model again, or choose another") 
     except (HydrarecError, MemoryError):
         raise
     except Exception as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)  # what follows is advice for programmers
+        first, *_ = str(error).strip().split("\n\n")  # what follows is advice for programmers
+        why = " ".join(first.split()) or type(error).__name__
         raise InputError(f"{what} ({why}); {remedy}") from error
