@@ -1,6 +1,7 @@
 """The state of many users: all that a recurrent encoder remembers of their pasts."""
 
 import json
+import zlib
 from dataclasses import dataclass, fields
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from hydrarec.errors import InputError
 
-VERSION = "2"
+VERSION = "3"
+_CHECKSUM = 4  # bytes of it, at the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +61,10 @@ class EncoderState:
         )
 
     def to_bytes(self) -> bytes:
-        """The state as safetensors bytes with a version tag."""
+        """The state as safetensors bytes with a version tag, and a checksum of them."""
         tensors = {name: value.contiguous() for name, value in self.tensors().items()}
-        return save(tensors, metadata={"hydrarec_state": VERSION})
+        data: bytes = save(tensors, metadata={"hydrarec_state": VERSION})
+        return data + _checksum(data)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "EncoderState":
@@ -71,6 +74,9 @@ class EncoderState:
             InputError: damaged bytes, or a state of another version.
         """
         remedy = "rebuild the state from the user's history"
+        data, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
+        if checksum != _checksum(data):
+            raise InputError(f"damaged user state (its checksum differs); {remedy}")
         try:
             tensors = load(data)
             version = _version(data)
@@ -86,6 +92,10 @@ def join(states: list[EncoderState]) -> EncoderState:
     return EncoderState(
         **{f.name: torch.cat([getattr(state, f.name) for state in states]) for f in fields(EncoderState)}
     )
+
+
+def _checksum(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(_CHECKSUM, "little")
 
 
 def _version(data: bytes) -> str | None:
