@@ -33,15 +33,17 @@ class Memory:
         """What the windows of these numbers (B,) begin from."""
         begin = self._model.initial_state(len(chosen)).clone()
         rows, slots = _some(self._own[chosen])
+        remembered = self.states.select(slots).tensors()
         for name, value in begin.tensors().items():
-            value[rows] = self.states.tensors()[name][slots]
+            value[rows] = remembered[name]
         return begin
 
     def keep(self, chosen: np.ndarray, after: EncoderState) -> None:
         """Remember the state (B,) after these windows, for those that follow them."""
         rows, slots = _some(self._following[chosen])
+        left = after.detach().select(rows).tensors()
         for name, value in self.states.tensors().items():
-            value[slots] = after.tensors()[name][rows].detach()
+            value[slots] = left[name]
 
 
 def _some(slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
