@@ -46,6 +46,18 @@ def test_the_best_trial_gives_the_settings_of_all_seeds_also_without_validation(
     assert plan.job(slots["shop-loo/hydra-2"]).folder == plan.places.runs / "shop-loo" / "hydra-2"
 
 
+def test_one_table_chooses_for_other_data_too(plan_of):
+    other = '[[data]]\nname = "other"\nsource = "events.csv"\nprotocols = ["time"]\n'
+    plan = plan_of('chosen_on = "shop-loo"\n' + HEAD + HYDRA + other)
+    slots = by_name(plan)
+    assert {name for name in slots if "tuning" in name} == set(TRIALS)
+    for name, validation in zip(TRIALS, (0.1, 0.2), strict=True):
+        made_record(plan, slots[name], None, validation=validation)
+    job = plan.job(slots["other-time/hydra-1"])
+    assert job.point == plan.job(slots[TRIALS[1]]).point
+    assert job.folder == plan.places.runs / "other-time" / "hydra-1"
+
+
 def test_the_first_of_equal_trials(plan_of):
     plan = plan_of(ALL)
     slots = by_name(plan)

@@ -23,6 +23,8 @@ def test_tables_are_data_sets_under_protocols(here):
     assert (loo.protocol.exclude_seen, hstu.protocol.exclude_seen, time.protocol.quantile) == (False, True, 0.8)
     assert [table.validates for table in (loo, hstu, time)] == [True, False, True]
     assert [spec.chooser(table).name for table in (loo, hstu, time)] == ["shop-loo", "shop-loo", "other-time"]
+    spec = read(here, 'chosen_on = "shop-loo"\n' + HEAD + HYDRA + '[[data]]\nname = "other"\nsource = "x"\n')
+    assert {spec.chooser(table).name for table in spec.tables()} == {"shop-loo"}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,7 @@ def test_tables_are_data_sets_under_protocols(here):
         (HEAD + MARKOV + 'on.shp = ["a.b=1"]', "on has an unknown name 'shp'; did you mean 'shop'?"),
         (HEAD + MARKOV + 'on.shop = "a.b=1"', "must be a list of section.key=value"),
         (HEAD + MARKOV + 'grid."train.lr" = 1e-3', "grid.train.lr is 0.001; it must be a list of values"),
+        ("chosen_on = 'shop-lo'\n" + HEAD + MARKOV, "unknown table 'shop-lo'; did you mean 'shop-loo'?"),
         ("seeds = [", "cannot be read"),
     ],
 )

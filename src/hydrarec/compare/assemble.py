@@ -73,7 +73,8 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
             queries[model.label] = queries_of(own, f"{table.name}/{model.label}")
             rows.append(row_of(model, own, queries[model.label]))
     chooser = plan.spec.chooser(table)
-    figures = _validation(plan, chooser) if chooser else {}
+    validating = table if table.validates else chooser
+    figures = _validation(plan, validating) if validating else {}
     validated = all(row.label in figures for row in rows if not row.ours)
     if not validated:
         figures = {row.label: row.metrics[SELECT] for row in rows}
@@ -116,9 +117,9 @@ def _records(plan: Plan, table: Table) -> tuple[dict[str, list[dict[str, Any]]],
     return records, missing
 
 
-def _validation(plan: Plan, chooser: Table) -> dict[str, float]:
-    """Mean validation NDCG@10 by label, of the table on which settings are chosen."""
-    records, _ = _records(plan, chooser)
+def _validation(plan: Plan, table: Table) -> dict[str, float]:
+    """Mean validation NDCG@10 by label."""
+    records, _ = _records(plan, table)
     found = {
         label: [each["validation"][SELECT] for each in own if each["validation"]] for label, own in records.items()
     }

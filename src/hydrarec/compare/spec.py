@@ -104,6 +104,7 @@ class Spec:
         part: ``test``; or ``valid``, where every row is measured on the validation split and the test split left alone,
             as a choice between variants asks for.
         trials: how many points of its grid each model may try; the budget is the same for all.
+        chosen_on: the table whose validation chooses the settings of all; None: each chooses its own.
         train: settings of training, the same for every model; a model cannot set them otherwise.
     """
 
@@ -111,6 +112,7 @@ class Spec:
     model: tuple[ModelSpec, ...]
     seeds: tuple[int, ...] = (1, 2, 3)
     trials: int = 4
+    chosen_on: str | None = None
     part: Literal["test", "valid"] = "test"
     train: dict[str, Any] = field(default_factory=dict)
 
@@ -124,12 +126,16 @@ class Spec:
         _distinct("model label", [model.label for model in self.model])
         tables = [table.name for table in self.tables()]
         _distinct("table", tables)
-        for table in self.tables():
-            if self.part == "valid" and not table.validates:
-                raise InputError(
-                    f"part is valid, and protocol {table.protocol.split} of {table.name} has no validation"
-                )
-        places = {*tables, *(data.name for data in self.data)}
+        if self.chosen_on is not None and self.chosen_on not in tables:
+            raise InputError(f"chosen_on has an unknown table {self.chosen_on!r}{nearest(self.chosen_on, tables)}")
+        if self.part == "valid":
+            for table in self.tables():
+                if not table.validates:
+                    split = table.protocol.split
+                    raise InputError(f"part is valid, and protocol {split} of {table.name} has no validation")
+        self._check_places({*tables, *(data.name for data in self.data)})
+
+    def _check_places(self, places: set[str]) -> None:
         for model in self.model:
             for where, keys in (("on", model.on), ("skip", model.skip)):
                 for key in keys:
@@ -147,7 +153,10 @@ class Spec:
         ]
 
     def chooser(self, table: Table) -> Table | None:
-        """The table whose validation chooses settings for ``table``: itself, or ``loo``'s where it has none."""
+        """The table whose validation chooses settings for ``table``: ``chosen_on``; else itself, or ``loo``'s where it
+        has none."""
+        if self.chosen_on is not None:
+            return next(other for other in self.tables() if other.name == self.chosen_on)
         if table.validates:
             return table
         same = [other for other in self.tables() if other.data.name == table.data.name]
