@@ -94,8 +94,11 @@ def read_json(path: Path, *, remedy: str) -> Any:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Make ``folder`` if need be and keep other processes out of it; a process that dies lets go.
+
+    Args:
+        wait: until another process has done its work there.
 
     Raises:
         InputError: another process is at work there.
@@ -108,7 +111,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise InputError(f"another process is at work in {folder}; wait for it, or choose another folder") from None
         yield

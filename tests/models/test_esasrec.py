@@ -42,7 +42,7 @@ def test_parameter_count():
     d, length = 64, 200
     attention = 2 * d + 3 * (d * d + d) + d * d + d + d * d + d  # norm; Q, K, V; output; gate
     feed_forward = 2 * d + 3 * d * 4 * d + d * d + d  # norm; SwiGLU; gate
-    model = ESASRec(ESASRecConfig(d_model=d), n_items=7)
+    model = ESASRec(ESASRecConfig(d_model=d), 7)
     assert model.parameter_counts() == {"items": 7 * d, "encoder": length * d + 2 * (attention + feed_forward)}
     assert model.parameter_counts()["encoder"] == 161_536
 

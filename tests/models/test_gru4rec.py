@@ -49,7 +49,7 @@ def test_dropout_falls_on_inputs_and_between_layers():
 def test_parameter_count():
     d, e = 64, 128
     layer = 3 * e * (d + e) + 6 * e  # two matrices and two biases of three gates
-    counts = GRU4Rec(GRU4RecConfig(), n_items=7).parameter_counts()
+    counts = GRU4Rec(GRU4RecConfig(), 7).parameter_counts()
     assert counts == {"items": 7 * d, "encoder": layer + e * d + d}
     assert counts["encoder"] == 82_752
 

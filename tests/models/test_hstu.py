@@ -72,7 +72,7 @@ def test_parameter_counts_of_the_published_sizes(changes, encoder):
     """The public code has 2 N - 1 biases of distance, N = 211, a layer. Only those of the past are ever used."""
     d, length = 50, 200
     layer = 4 * d * d + d * d + d + length + 129  # U, V, Q, K; output; biases of distance; of time
-    model = HSTU(HSTUConfig(d_model=d, **changes), n_items=7)
+    model = HSTU(HSTUConfig(d_model=d, **changes), 7)
     assert model.parameter_counts() == {"items": 7 * d, "encoder": length * d + changes["n_layers"] * layer}
     assert model.parameter_counts()["encoder"] == encoder
     assert all(layer.uvqk.out_features == 4 * d for layer in model.encoder.layers)  # heads times dqk = dv = d / heads
@@ -85,7 +85,7 @@ def test_weight_decay_spares_positions_and_biases():
 
 def test_initial_values_are_those_of_the_public_code():
     torch.manual_seed(1)
-    encoder = HSTU(HSTUConfig(d_model=64), n_items=7).encoder
+    encoder = HSTU(HSTUConfig(d_model=64), 7).encoder
     layer = encoder.layers[0]
     deviations = {"uvqk.weight": 0.02, "distance_bias": 0.02, "w_o.weight": math.sqrt(1 / 64)}
     for name, deviation in deviations.items():

@@ -36,7 +36,7 @@ def test_parameter_count():
     d, length = 50, 200
     attention = 2 * d + 3 * (d * d + d) + d * d + d  # norm; Q, K, V; output
     feed_forward = 2 * d + 2 * (d * d + d)  # norm; two maps
-    model = SASRec(SASRecConfig(d_model=d), n_items=7)
+    model = SASRec(SASRecConfig(d_model=d), 7)
     expected = length * d + 2 * (attention + feed_forward) + 2 * d
     assert model.parameter_counts() == {"items": 7 * d, "encoder": expected}
     assert expected == 41_100

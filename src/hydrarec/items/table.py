@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from hydrarec.items.contract import ItemEncoder
 
-class ItemTable(nn.Module):
+
+class ItemTable(ItemEncoder):
     """Vectors of V items by row.
 
     Attributes:
@@ -16,15 +18,14 @@ class ItemTable(nn.Module):
         self.std = std
         self.weight = nn.Parameter(_draw(n_items, width, std))
 
+    @property
+    def n_items(self) -> int:  # type: ignore[override]
+        return len(self.weight)
+
     def encode(self, rows: Tensor) -> Tensor:
-        """Vectors of ``rows``: (n,) int64 -> (n, d), or (...) -> (..., d)."""
         return nn.functional.embedding(rows, self.weight)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        return self.encode(rows)
-
     def catalog(self) -> Tensor:
-        """Vectors of every item, (V, d)."""
         return self.weight
 
     @torch.no_grad()

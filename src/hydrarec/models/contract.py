@@ -15,7 +15,7 @@ class Model(ABC):
     """A scorer of catalog items given histories.
 
     ``config`` is a frozen dataclass of plain values; ``tensors`` are all that was learned. Together they are the
-    saved model: ``from_tensors(config, n_items, tensors)`` gives it back.
+    saved model: ``from_tensors(config, items, tensors)`` gives it back, given its item encoder, or the number of items.
     """
 
     name: ClassVar[str]
@@ -41,7 +41,7 @@ class Model(ABC):
 
     @classmethod
     @abstractmethod
-    def from_tensors(cls, config: Any, n_items: int, tensors: dict[str, Tensor]) -> Self:
+    def from_tensors(cls, config: Any, items: Any, tensors: dict[str, Tensor]) -> Self:
         """Rebuild a model from what ``tensors`` gave."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
-from hydrarec.models.neural import TimedConfig, TimedModel
+from hydrarec.models.neural import Items, TimedConfig, TimedModel
 from hydrarec.nn.dropout import quick_dropout
 from hydrarec.nn.ligr import LiGR
 from hydrarec.nn.padded import in_rectangles
@@ -32,8 +32,8 @@ class ESASRec(TimedModel):
     name = "esasrec"
     config: ESASRecConfig
 
-    def __init__(self, config: ESASRecConfig, n_items: int) -> None:
-        super().__init__(config, n_items)
+    def __init__(self, config: ESASRecConfig, items: Items) -> None:
+        super().__init__(config, items)
         self.encoder = quick_dropout(LiGR(config))
 
     def encode(self, batch: Batch) -> Tensor:

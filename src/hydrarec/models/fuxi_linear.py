@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
-from hydrarec.models.neural import NeuralModel, ScorerConfig
+from hydrarec.models.neural import Items, NeuralModel, ScorerConfig
 from hydrarec.nn.fuxi_linear import FuXiLinearEncoder, FuXiLinearSizes
 
 
@@ -23,8 +23,8 @@ class FuXiLinear(NeuralModel):
     name = "fuxi_linear"
     config: FuXiLinearConfig
 
-    def __init__(self, config: FuXiLinearConfig, n_items: int) -> None:
-        super().__init__(config, n_items)
+    def __init__(self, config: FuXiLinearConfig, items: Items) -> None:
+        super().__init__(config, items)
         self.encoder = FuXiLinearEncoder(config)
 
     @property

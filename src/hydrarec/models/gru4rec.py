@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hydrarec.data.batch import Batch
 from hydrarec.errors import InputError
-from hydrarec.models.neural import TimedConfig, TimedModel
+from hydrarec.models.neural import Items, TimedConfig, TimedModel
 from hydrarec.nn import gru
 from hydrarec.nn.dropout import quick_dropout
 from hydrarec.nn.padded import in_rectangles
@@ -41,8 +41,8 @@ class GRU4Rec(TimedModel):
     name = "gru4rec"
     config: GRU4RecConfig
 
-    def __init__(self, config: GRU4RecConfig, n_items: int) -> None:
-        super().__init__(config, n_items)
+    def __init__(self, config: GRU4RecConfig, items: Items) -> None:
+        super().__init__(config, items)
         self.encoder = quick_dropout(gru.GRU4Rec(config, config.d_hidden or 2 * config.d_model))
 
     def encode(self, batch: Batch) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
-from hydrarec.models.neural import NeuralModel, ScorerConfig
+from hydrarec.models.neural import Items, NeuralModel, ScorerConfig
 from hydrarec.nn import hstu
 from hydrarec.nn.dropout import quick_dropout
 from hydrarec.nn.padded import in_rectangles
@@ -37,8 +37,8 @@ class HSTU(NeuralModel):
     name = "hstu"
     config: HSTUConfig
 
-    def __init__(self, config: HSTUConfig, n_items: int) -> None:
-        super().__init__(config, n_items)
+    def __init__(self, config: HSTUConfig, items: Items) -> None:
+        super().__init__(config, items)
         self.encoder = quick_dropout(hstu.HSTU(config, time=config.time))
 
     @property

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from hydrarec.data.batch import Batch
 from hydrarec.data.store import Dataset
+from hydrarec.items.contract import ItemEncoder
 from hydrarec.items.domains import DomainTable
-from hydrarec.models.neural import TimedConfig
+from hydrarec.models.neural import Items, TimedConfig
 from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.encoder import HydraEncoder
@@ -37,21 +38,21 @@ class Hydra(RecurrentModel):
     name = "hydra"
     config: HydraConfig
 
-    def __init__(self, config: HydraConfig, n_items: int, item_domains: Tensor | None = None) -> None:
-        super().__init__(config, n_items)
+    def __init__(self, config: HydraConfig, items: Items, item_domains: Tensor | None = None) -> None:
+        super().__init__(config, items)
         self.domains: DomainTable | None = None
         if config.domain_embedding and item_domains is not None:
             self.domains = DomainTable(item_domains, config.d_model)
         self.encoder = HydraEncoder(config, time=config.time)
 
     @classmethod
-    def for_data(cls, config: HydraConfig, dataset: Dataset) -> Self:
+    def for_data(cls, config: HydraConfig, dataset: Dataset, items: ItemEncoder | None = None) -> Self:
         codes = dataset.item_domains
-        return cls(config, dataset.n_items, None if codes is None else torch.from_numpy(codes))
+        return cls(config, items or dataset.n_items, None if codes is None else torch.from_numpy(codes))
 
     @classmethod
-    def from_tensors(cls, config: HydraConfig, n_items: int, tensors: dict[str, Tensor]) -> Self:
-        model = cls(config, n_items, tensors.get("domains.item_domains"))
+    def from_tensors(cls, config: HydraConfig, items: Items, tensors: dict[str, Tensor]) -> Self:
+        model = cls(config, items, tensors.get("domains.item_domains"))
         model.load_state_dict(tensors)
         return model.eval()
 

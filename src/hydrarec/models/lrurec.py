@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
-from hydrarec.models.neural import TimedConfig, TimedModel
+from hydrarec.models.neural import Items, TimedConfig, TimedModel
 from hydrarec.nn.lrurec import LRURecEncoder
 from hydrarec.nn.post_norm import PostNormConfig
 
@@ -22,8 +22,8 @@ class LRURec(TimedModel):
     name = "lrurec"
     config: LRURecConfig
 
-    def __init__(self, config: LRURecConfig, n_items: int) -> None:
-        super().__init__(config, n_items)
+    def __init__(self, config: LRURecConfig, items: Items) -> None:
+        super().__init__(config, items)
         self.encoder = LRURecEncoder(config)
 
     def encode(self, batch: Batch) -> Tensor:

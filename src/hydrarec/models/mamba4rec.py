@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
-from hydrarec.models.neural import TimedConfig, TimedModel
+from hydrarec.models.neural import Items, TimedConfig, TimedModel
 from hydrarec.nn.mamba4rec import Mamba4RecEncoder, Mamba4RecSizes
 
 
@@ -20,8 +20,8 @@ class Mamba4Rec(TimedModel):
     name = "mamba4rec"
     config: Mamba4RecConfig
 
-    def __init__(self, config: Mamba4RecConfig, n_items: int) -> None:
-        super().__init__(config, n_items)
+    def __init__(self, config: Mamba4RecConfig, items: Items) -> None:
+        super().__init__(config, items)
         self.encoder = Mamba4RecEncoder(config)
 
     def encode(self, batch: Batch) -> Tensor:

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from hydrarec.data.batch import Batch
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
+from hydrarec.items.contract import ItemEncoder
 from hydrarec.items.table import ItemTable
 from hydrarec.models.contract import Model
 from hydrarec.nn.time import Gaps, TimeFeatures
+
+Items = ItemEncoder | int  # an encoder, or for how many items a plain table is made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +57,19 @@ class NeuralModel(nn.Module, Model):
 
     chunk_items = 65_536  # items scored at once
 
-    def __init__(self, config: Any, n_items: int) -> None:
+    def __init__(self, config: Any, items: Items) -> None:
         super().__init__()
         self.config = config
-        self.n_items = n_items
-        self.items = ItemTable(n_items, config.d_model)
+        self.items = ItemTable(items, config.d_model) if isinstance(items, int) else items
 
     @classmethod
-    def for_data(cls, config: Any, dataset: Dataset) -> Self:
-        """An untrained model of the items of ``dataset``."""
-        return cls(config, dataset.n_items)
+    def for_data(cls, config: Any, dataset: Dataset, items: ItemEncoder | None = None) -> Self:
+        """An untrained model of the items of ``dataset``; their encoder is a plain table, where none is given."""
+        return cls(config, items or dataset.n_items)
+
+    @property
+    def n_items(self) -> int:  # type: ignore[override]
+        return self.items.n_items
 
     @property
     def scale(self) -> float:
@@ -106,8 +112,8 @@ class NeuralModel(nn.Module, Model):
         return dict(self.state_dict())
 
     @classmethod
-    def from_tensors(cls, config: Any, n_items: int, tensors: dict[str, Tensor]) -> Self:
-        model = cls(config, n_items)
+    def from_tensors(cls, config: Any, items: Items, tensors: dict[str, Tensor]) -> Self:
+        model = cls(config, items)
         model.load_state_dict(tensors)
         return model.eval()
 
@@ -117,8 +123,8 @@ class TimedModel(NeuralModel):
 
     config: TimedConfig
 
-    def __init__(self, config: Any, n_items: int) -> None:
-        super().__init__(config, n_items)
+    def __init__(self, config: Any, items: Items) -> None:
+        super().__init__(config, items)
         if config.time:
             self.time = TimeFeatures(config.d_model)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hydrarec.data.batch import Batch
-from hydrarec.models.neural import TimedConfig, TimedModel
+from hydrarec.models.neural import Items, TimedConfig, TimedModel
 from hydrarec.nn import sasrec
 from hydrarec.nn.dropout import quick_dropout
 from hydrarec.nn.padded import in_rectangles
@@ -30,8 +30,8 @@ class SASRec(TimedModel):
     name = "sasrec"
     config: SASRecConfig
 
-    def __init__(self, config: SASRecConfig, n_items: int) -> None:
-        super().__init__(config, n_items)
+    def __init__(self, config: SASRecConfig, items: Items) -> None:
+        super().__init__(config, items)
         self.encoder = quick_dropout(sasrec.SASRec(config))
 
     def encode(self, batch: Batch) -> Tensor:

@@ -14,6 +14,7 @@ from hydrarec.data.batch import Batch
 from hydrarec.data.store import Dataset
 from hydrarec.data.windows import EpochBatches, Windows
 from hydrarec.errors import HydrarecError
+from hydrarec.items.text.tuning import Tuning
 from hydrarec.losses.config import Loss
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.recurrent import RecurrentModel
@@ -37,7 +38,8 @@ class Fit:
     """One training: the model, its optimiser, where it stands, and the best weights so far.
 
     The caller seeds torch before it builds the model. With ``checkpoints``, training goes on from the newest one.
-    ``validate`` gives metrics by name, and may give ``domains``, the same by domain.
+    ``validate`` gives metrics by name, and may give ``domains``, the same by domain. ``tuning`` trains a language model
+    along.
     """
 
     def __init__(
@@ -50,11 +52,12 @@ class Fit:
         checkpoints: Path | None = None,
         log: Log | None = None,
         report: Report = lambda events, text: None,
+        tuning: Tuning | None = None,
     ) -> None:
         self.model, self.config, self.loss = model, config, loss
         self.validate, self.checkpoints, self.log, self.report = validate, checkpoints, log or Log(None), report
-        self.encode = encoder(model, config)
-        self.optimiser = adamw(model, config)
+        self.encode, self.tuning = encoder(model, config), tuning
+        self.optimiser = adamw(model, config, tuning.config.lr if tuning else None)
         self.position = Position()
         self.best: dict[str, Tensor] = {}
         self.memory: Memory | None = None  # where windows go on from each other
@@ -91,6 +94,8 @@ class Fit:
             self._save()
         if self.best:
             self.model.load_state_dict(self.best)
+        elif self.tuning:
+            self.tuning.refresh()
         self.model.eval()
         return self.position
 
@@ -117,9 +122,11 @@ class Fit:
     def _step(self, batch: Batch, chosen: np.ndarray, rate: float) -> float:
         """One optimiser step on the windows of these numbers (B,); return the loss."""
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        device = self.model.items.weight.device
+            group["lr"] = rate * group["share"]
+        device = next(self.model.parameters()).device
         batch = batch.to(device)
+        if self.tuning:
+            self.tuning.before(torch.cat([batch.items, batch.columns["targets"]]))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             hidden, after = self.encode(batch, self.memory.before(chosen) if self.memory else None)
             queries, catalog = self.model.queries(hidden), self.model.catalog()
@@ -129,6 +136,8 @@ class Fit:
         value = float(loss.detach())
         self._check_finite("loss", value)
         loss.backward()
+        if self.tuning:
+            self.tuning.after(self.position.step)
         # No clipping is clipping at infinity. A bad gradient must not reach the weights, and so the checkpoint.
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
         self._check_finite("gradient", float(norm))
@@ -150,6 +159,8 @@ class Fit:
             return {}
         self._tick()
         before = position.seconds
+        if self.tuning:
+            self.tuning.refresh()
         metrics = self.validate(self.model.eval())
         self._tick()
         position.validating += position.seconds - before

@@ -1,6 +1,7 @@
 """AdamW, what it decays, and the learning rate over time."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,14 +13,33 @@ from hydrarec.train.config import TrainConfig
 _NO_DECAY = ("items.", "domains.", "time.", "positions", "A_log", "bias", "skip", "conv_weight", "norm")
 
 
-def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with decay on the matrices of linear maps only."""
+_LANGUAGE = "items.learned"  # what of a language model learns
+
+
+def adamw(model: nn.Module, config: TrainConfig, language_lr: float | None = None) -> torch.optim.AdamW:
+    """AdamW with decay on the matrices of linear maps only.
+
+    Each group of parameters has besides ``lr`` its ``share`` of the learning rate of the moment.
+
+    Args:
+        language_lr: highest learning rate of a language model in the model.
+    """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
+    language: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        is_free = parameter.dim() < 2 or any(part in name for part in _NO_DECAY)
-        (free if is_free else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
+        if name.startswith(_LANGUAGE):
+            language.append(parameter)
+        elif parameter.dim() < 2 or any(part in name for part in _NO_DECAY):
+            free.append(parameter)
+        else:
+            decayed.append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay, "share": 1.0},
+        {"params": free, "weight_decay": 0.0, "share": 1.0},
+    ]
+    if language:
+        groups.append({"params": language, "weight_decay": 0.0, "share": (language_lr or config.lr) / config.lr})
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
 

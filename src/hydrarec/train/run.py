@@ -14,7 +14,10 @@ from hydrarec.data.protocol import Protocol
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.files import read_json, whole_file, write_json
+from hydrarec.items.contract import ItemEncoder
+from hydrarec.items.make import saved_items
 from hydrarec.models.contract import Model
+from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
 from hydrarec.train.settings import Settings
 
@@ -63,8 +66,13 @@ class Run:
             raise InputError(f"the training of {self.path} is not finished; run `hydrarec train` with --resume auto")
         file = self.path / "model.safetensors"
         _, model = model_classes(self.settings.name)
+        n_items = self.items().num_rows
+        items: ItemEncoder | int = n_items
         try:
-            return model.from_tensors(self.settings.model, self.items().num_rows, load_file(file))
+            tensors = load_file(file)
+            if issubclass(model, NeuralModel):
+                items = saved_items(self.settings.items, n_items, self.settings.model.d_model, tensors)
+            return model.from_tensors(self.settings.model, items, tensors)
         except (SafetensorError, OSError, RuntimeError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{file} is damaged ({reason}); copy the whole run folder, or train again") from error

@@ -1,13 +1,14 @@
 """All settings of a run, resolved: defaults, then the recipe, then the command line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from hydrarec.config import build, override, read_recipe
 from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
+from hydrarec.items.config import ItemsConfig
 from hydrarec.losses.config import LossConfig
 from hydrarec.models.registry import model_classes
 from hydrarec.train.config import TrainConfig
@@ -22,30 +23,34 @@ class Settings:
         model: its configuration.
         loss: of neural models.
         train: of neural models; ``max_len`` and ``seed`` matter to all.
+        items: what the item vectors of neural models are made of.
     """
 
     name: str
     model: Any
     loss: LossConfig
     train: TrainConfig
+    items: ItemsConfig = field(default_factory=ItemsConfig)
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "model": {"name": self.name, **asdict(self.model)},
             "loss": asdict(self.loss),
             "train": asdict(self.train),
+            "items": asdict(self.items),
         }
 
     @classmethod
     def from_dict(cls, sections: dict[str, dict[str, Any]], where: str) -> Self:
-        """Build from sections ``model`` (with ``name``), ``loss``, ``train``; what is missing takes its default.
+        """Build from sections ``model`` (with ``name``), ``loss``, ``train``, ``items``; or their defaults.
 
         Raises:
             InputError: an unknown section or key, or a value that does not fit.
         """
-        unknown = set(sections) - {"model", "loss", "train"}
+        unknown = set(sections) - {"model", "loss", "train", "items"}
         if unknown:
-            raise InputError(f"{where}: unknown section [{sorted(unknown)[0]}]; there are [model], [loss], [train]")
+            known = "[model], [loss], [train], [items]"
+            raise InputError(f"{where}: unknown section [{sorted(unknown)[0]}]; there are {known}")
         model = dict(sections.get("model", {}))
         name = str(model.pop("name", "hydra"))
         config_class, _ = model_classes(name)
@@ -54,6 +59,7 @@ class Settings:
             model=build(config_class, model, "model"),
             loss=build(LossConfig, sections.get("loss", {}), "loss"),
             train=build(TrainConfig, sections.get("train", {}), "train"),
+            items=build(ItemsConfig, sections.get("items", {}), "items"),
         )
 
 
@@ -65,7 +71,7 @@ def resolve(
     Returns:
         The settings, and the fields of the protocol that the recipe or an override names.
     """
-    sections: dict[str, dict[str, Any]] = {"model": {}, "loss": {}, "train": {}}
+    sections: dict[str, dict[str, Any]] = {"model": {}, "loss": {}, "train": {}, "items": {}}
     where = "settings"
     if recipe:
         where = str(recipe)
@@ -75,7 +81,13 @@ def resolve(
         same = sections["model"].get("name", "hydra") == model
         sections["model"] = {**(sections["model"] if same else {}), "name": model}
     config_class, _ = model_classes(str(sections["model"].get("name", "hydra")))
-    known = {"model": config_class, "loss": LossConfig, "train": TrainConfig, "protocol": Protocol}
+    known = {
+        "model": config_class,
+        "loss": LossConfig,
+        "train": TrainConfig,
+        "items": ItemsConfig,
+        "protocol": Protocol,
+    }
     sections = override(sections, overrides, known)
     protocol = sections.pop("protocol", {})
     settings = Settings.from_dict(sections, where)

@@ -20,6 +20,7 @@ from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.evaluate.groups import of_domains
 from hydrarec.files import alone_in, whole_file
+from hydrarec.items.make import new_items
 from hydrarec.losses.config import make_loss
 from hydrarec.machine import keep_freed_memory, machine, peak_memory_bytes
 from hydrarec.models.contract import CountModel, Model
@@ -132,10 +133,10 @@ def _fit_neural(
 ) -> tuple[NeuralModel, dict[str, Any]]:
     keep_freed_memory()
     settings = run.settings
-    model = kind.for_data(settings.model, dataset).to(device)
     config = settings.train
     counts = np.bincount(training_events(dataset, parts.train_ends)[0], minlength=dataset.n_items)
-    domains = None if dataset.item_domains is None else torch.from_numpy(dataset.item_domains).to(device)
+    items, tuning = new_items(settings.items, dataset, settings.model.d_model, counts, progress)
+    model = kind.for_data(settings.model, dataset, items).to(device)
     total = round(training_windows(dataset, parts.train_ends, config).events * config.epochs)
     selecting = _selecting(run.protocol)
 
@@ -147,10 +148,11 @@ def _fit_neural(
     fit = Fit(
         model,
         config,
-        make_loss(settings.loss, torch.from_numpy(counts).to(device), domains),
+        make_loss(settings.loss, torch.from_numpy(counts).to(device), _contrasted(settings, dataset, counts, device)),
         validate=validate if len(parts.valid) else None,
         checkpoints=run.checkpoints,
         log=Log(run.path / "log.jsonl"),
+        tuning=tuning,
     )
     done = min(total, total * fit.position.epoch // config.epochs + fit.position.batch * config.batch_events)
     with progress.task("train", total=total, done=done, unit="events") as task:
@@ -167,6 +169,19 @@ def _fit_neural(
     if fit.best:
         facts["validation"] = {SELECT: position.best}
     return model, facts
+
+
+def _contrasted(settings: Settings, dataset: Dataset, counts: np.ndarray, device: str) -> torch.Tensor | None:
+    """(V,) sets of items that are told from each other: domains; None: there is one.
+
+    Items that are known by their text and were never trained are a set of their own: as negatives of every event, they
+    would be taught never to be recommended.
+    """
+    sets = dataset.item_domains
+    if settings.items.kind != "table" and not counts.all():
+        sets = np.zeros(dataset.n_items, np.int64) if sets is None else sets.astype(np.int64)
+        sets = np.where(counts > 0, sets, sets.max() + 1)
+    return None if sets is None else torch.from_numpy(sets).to(device)
 
 
 def _selecting(protocol: Protocol) -> Protocol:

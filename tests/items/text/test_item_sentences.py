@@ -105,9 +105,8 @@ def test_settings_from_a_recipe():
     config = build(TextConfig, {"model": "m", "fields": ["title"], "pooling": "mean"}, "text")
     assert (config.fields, config.pooling, config.max_tokens) == (("title",), "mean", 64)
     for wrong, message in [
-        ({}, "text.model is missing"),
-        ({"model": " "}, "text.model is empty"),
-        ({"model": "m", "max_tokens": 0}, "text.max_tokens is 0"),
+        ({"model": " "}, "items.text.model is empty"),
+        ({"model": "m", "max_tokens": 0}, "items.text.max_tokens is 0"),
         ({"model": "m", "fields": ["a", "b", "a"]}, "names a column twice: a, b, a"),
         ({"model": "m", "pooling": "last"}, "must be one of 'item', 'mean'"),
     ]:

@@ -101,7 +101,7 @@ def test_of_a_very_long_text_only_the_beginning_is_read(words, monkeypatch):
 
 
 def test_no_room_for_text(words):
-    with pytest.raises(InputError, match=r"max_tokens is 2, but the prompt and special tokens take 2; raise it"):
+    with pytest.raises(InputError, match=r"max_tokens is 2; the prompt and special tokens take 2; raise it"):
         item_tokenizer(words, max_tokens=2)
     with pytest.raises(InputError, match="take 15; raise it"):
         item_tokenizer(words, max_tokens=15, prompt="0123456789abc")

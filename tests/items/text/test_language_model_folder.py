@@ -47,7 +47,7 @@ def test_a_model_in_a_package():
     ],
 )
 def test_a_model_that_is_nowhere(name, message):
-    refuses(name, f"text.model: .*{message}")
+    refuses(name, f"items.text.model: .*{message}")
 
 
 @needs_llm
@@ -160,13 +160,13 @@ def test_longer_than_the_model_reads(words, tmp_path):
 
     narrow = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 40}
     folder = save_model(tmp_path / "gpt2", GPT2Config(vocab_size=words.get_vocab_size(), **narrow), words)
-    refuses(folder, "text.max_tokens is 41; the model in .* reads at most 40", max_tokens=41)
+    refuses(folder, "items.text.max_tokens is 41; the model in .* reads at most 40", max_tokens=41)
     assert Backbone.load(TextConfig(model=str(folder), max_tokens=40)).longest == 40
 
 
 @needs_minilm
 def test_longer_than_the_tokenizer_was_made_for():
-    refuses(MINILM, "text.max_tokens is 513; the model in .* reads at most 512", max_tokens=513)
+    refuses(MINILM, "items.text.max_tokens is 513; the model in .* reads at most 512", max_tokens=513)
 
 
 @pytest.mark.parametrize("name", ["transformers", "tokenizers", "peft", "huggingface_hub"])

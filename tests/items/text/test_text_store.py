@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -154,15 +156,16 @@ def test_work_is_batched_and_shown(counting, tmp_path, monkeypatch):
     assert list(map(len, counting.batches)) == [3, 3, 2]
 
 
-def test_a_second_writer_is_refused_and_readers_are_not(counting, tmp_path):
+def test_a_second_writer_waits_and_readers_do_not(counting, tmp_path):
     early = TextStore(tmp_path, counting)
     rows = TextStore(tmp_path, counting).add(TITLES[:4])
-    with alone_in(tmp_path):
-        with pytest.raises(InputError, match="another process is at work"):
-            early.add(TITLES)
-        assert early.add(TITLES[:4]).tolist() == rows.tolist()  # nothing to write
-        assert TextStore(tmp_path, counting).lookup(TITLES[:4]).tolist() == rows.tolist()
-    assert early.add(TITLES).tolist() == list(range(8))
+    with ThreadPoolExecutor(1) as other:
+        with alone_in(tmp_path):
+            waiting = other.submit(early.add, TITLES)
+            assert TextStore(tmp_path, counting).add(TITLES[:4]).tolist() == rows.tolist()  # nothing to write
+            assert TextStore(tmp_path, counting).lookup(TITLES[:4]).tolist() == rows.tolist()
+            assert not waiting.done()
+        assert waiting.result(60).tolist() == list(range(8))
     assert counting.asked == TITLES
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from hydrarec.errors import InputError
 from hydrarec.items.text.config import TextConfig
-from hydrarec.items.text.encode import AT_ONCE, encode
+from hydrarec.items.text.encode import AT_ONCE, Read, encode, reading
 from hydrarec.items.text.folder import model_folder
 from hydrarec.items.text.pretrained import load_model, read_config
 from hydrarec.items.text.tokenizer import ItemTokenizer
@@ -43,13 +43,14 @@ class Backbone(nn.Module):
         tokenizer = ItemTokenizer.load(folder, config)
         return cls(load_model(folder, described, tokenizer, config), tokenizer, config)
 
-    def encode(self, tokens: Tensor, offsets: Tensor, at_once: int = AT_ONCE) -> Tensor:
+    def encode(self, tokens: Tensor, offsets: Tensor, at_once: int = AT_ONCE, read: Read | None = None) -> Tensor:
         """Vectors of sequences laid end to end, with gradient unless it is turned off.
 
         Args:
             tokens: (T,) ids of any integer type, as ``TextStore.tokens`` gives them.
             offsets: (n+1,); sequence i is ``tokens[offsets[i]:offsets[i+1]]``. Equal ones are encoded each.
             at_once: tokens that the model reads at a time.
+            read: reads in place of the model, which gives the places of tokens among ``tokens``.
 
         Returns:
             (n, h) in the model's dtype.
@@ -67,7 +68,7 @@ class Backbone(nn.Module):
                 f"{self.longest}: take them from a store with this model's tokenizer"
             )
         tokens, offsets = tokens.to(weight.device, torch.long), offsets.to(weight.device, torch.long)
-        return encode(self.model, tokens, offsets, pooling=self.pooling, at_once=at_once)
+        return encode(read or reading(self.model), tokens, offsets, pooling=self.pooling, at_once=at_once)
 
     def forward(self, tokens: Tensor, offsets: Tensor) -> Tensor:
         return self.encode(tokens, offsets)

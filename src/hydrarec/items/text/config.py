@@ -24,7 +24,7 @@ class TextConfig:
         dtype: type of the weights.
     """
 
-    model: str
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
     fields: tuple[str, ...] = ()
     prompt: str = ""
     max_tokens: int = 64
@@ -33,8 +33,8 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         if not self.model.strip():
-            raise InputError("text.model is empty; name a folder, a model on the hub, or package:NAME")
+            raise InputError("items.text.model is empty; name a folder, a model on the hub, or package:NAME")
         if self.max_tokens < 1:
-            raise InputError(f"text.max_tokens is {self.max_tokens}; it must be at least 1")
+            raise InputError(f"items.text.max_tokens is {self.max_tokens}; it must be at least 1")
         if len(set(self.fields)) < len(self.fields):
-            raise InputError(f"text.fields names a column twice: {', '.join(self.fields)}")
+            raise InputError(f"items.text.fields names a column twice: {', '.join(self.fields)}")

@@ -8,7 +8,7 @@ a dense mask, and on lengths like those of titles (22 tokens, at most 64) a Llam
 with 512 tokens in a row, and 6.8 times with 8,192; a Qwen2 of width 768, 1.2 and 3.0 times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -17,8 +17,22 @@ from torch import Tensor
 AT_ONCE = 1024  # tokens: the fastest for MiniLM on a CPU, by little; GPUs want more
 
 
+# What reads a rectangle: (token ids (B, L), which of them are there (B, L), their places among the tokens) -> (B, L, h)
+Read = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def reading(model: Any) -> Read:
+    """A model of transformers, which gives ``last_hidden_state`` (B, L, h)."""
+
+    def read(ids: Tensor, inside: Tensor, place: Tensor) -> Tensor:
+        hidden: Tensor = model(input_ids=ids, attention_mask=inside.long()).last_hidden_state
+        return hidden
+
+    return read
+
+
 def encode(
-    model: Any,
+    read: Read,
     tokens: Tensor,
     offsets: Tensor,
     *,
@@ -28,7 +42,7 @@ def encode(
     """One vector a sequence, the same as if each were alone.
 
     Args:
-        model: of transformers; gives ``last_hidden_state`` (B, L, h).
+        read: the language model, or its upper layers.
         tokens: (T,) ids, every sequence ending in [ITEM].
         offsets: (n+1,) int64, n > 0; sequence i is ``tokens[offsets[i]:offsets[i+1]]``, at least one token.
         pooling: the hidden state at the last token, or the mean over the others, which then are all that is read.
@@ -46,7 +60,7 @@ def encode(
         column = torch.arange(int(lengths[chosen[0]]), device=tokens.device)
         inside = column < lengths[row, None]  # (B, L)
         place = offsets[row, None] + torch.minimum(column, lengths[row, None] - 1)  # (B, L)
-        hidden = model(input_ids=tokens[place], attention_mask=inside.long()).last_hidden_state  # (B, L, h)
+        hidden = read(tokens[place], inside, place)  # (B, L, h)
         vectors.append(_pool(hidden, inside, pooling))
         rows.append(row)
     return torch.cat(vectors).index_select(0, torch.cat(rows).argsort())

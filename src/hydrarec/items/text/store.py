@@ -48,14 +48,14 @@ class TextStore:
             texts: (n,) a list or an array of text, null where there is none: as ``sentences`` gives them.
 
         Raises:
-            InputError: another process is writing to the folder, or ``texts`` are no text.
+            InputError: ``texts`` are no text.
             HydrarecError: the disk is full.
         """
         read = self._read(texts)
         keys = self._keys(read)
         self.entries.refresh()
         if len(self._new(keys)):
-            with alone_in(self.entries.folder):
+            with alone_in(self.entries.folder, wait=True):
                 self.entries.repair()
                 self._tokenise(read, keys, progress or Silent())
         return self._rows(keys)

@@ -60,7 +60,7 @@ class ItemTokenizer:
         around = len(self._tokenizer.encode(self._prompt).ids) + 1
         if around >= config.max_tokens:
             raise InputError(
-                f"text.max_tokens is {config.max_tokens}, but the prompt and special tokens take {around}; raise it"
+                f"items.text.max_tokens is {config.max_tokens}; the prompt and special tokens take {around}; raise it"
             )
         self._tokenizer.enable_truncation(config.max_tokens - 1)
 
@@ -77,7 +77,8 @@ class ItemTokenizer:
             raise InputError(f"the tokenizer in {folder} has no fast form (tokenizer.json); choose another model")
         if config.max_tokens > loaded.model_max_length:
             raise InputError(
-                f"text.max_tokens is {config.max_tokens}; the model in {folder} reads at most {loaded.model_max_length}"
+                f"items.text.max_tokens is {config.max_tokens}; "
+                f"the model in {folder} reads at most {loaded.model_max_length}"
             )
         return cls(loaded.backend_tokenizer, config, loaded.cls_token_id)
 

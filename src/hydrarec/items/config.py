@@ -1,0 +1,62 @@
+"""What an item's vector is made of."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hydrarec.errors import InputError
+from hydrarec.items.text.config import TextConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningConfig:
+    """How the language model learns.
+
+    Attributes:
+        mode: ``frozen`` learns nothing: every text is read once. ``lora`` (low-rank adapters) and ``full`` (all
+            weights) read the items of each batch with gradient. ``partial`` reads ``budget`` of them, ``cached``
+            gathers the gradient of vectors over ``every`` steps and then reads all items that had one; both train
+            adapters.
+        every: steps between two updates (``cached``).
+        budget: items a step (``partial``).
+        rank: of the adapters.
+        layers: how many of the upper layers learn; 0: all. What the lower ones give is computed once.
+        lr: highest learning rate of the language model; the rest of the model has ``train.lr``.
+        tokens: read with gradient at a time. What is more is read twice, first without gradient, so that memory stays.
+    """
+
+    mode: Literal["frozen", "cached", "partial", "lora", "full"] = "frozen"
+    every: int = 100
+    budget: int = 256
+    rank: int = 8
+    layers: int = 0
+    lr: float = 1e-4
+    tokens: int = 16_384
+
+    def __post_init__(self) -> None:
+        for name in ("every", "budget", "rank", "tokens"):
+            if getattr(self, name) < 1:
+                raise InputError(f"items.tuning.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.layers < 0:
+            raise InputError(f"items.tuning.layers is {self.layers}; it must not be negative")
+        if not self.lr > 0:
+            raise InputError(f"items.tuning.lr is {self.lr}; it must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemsConfig:
+    """Settings of the item encoder.
+
+    Attributes:
+        kind: one learned vector an item (``table``), its ``text`` through a language model and a linear map, or
+            ``both``: their sum, with a learned weight for the table, which items without a training event have no part
+            of.
+        text: which language model reads which text.
+        center: take from each text vector the mean of those of its domain: what all of them have in common tells
+            nothing, and hides what sets them apart.
+        tuning: how the language model learns (``kind`` other than ``table``).
+    """
+
+    kind: Literal["table", "text", "both"] = "table"
+    text: TextConfig = field(default_factory=TextConfig)
+    center: bool = True
+    tuning: TuningConfig = field(default_factory=TuningConfig)

@@ -1,0 +1,69 @@
+"""The item encoder that settings ask for: a new one for a data set, or one that was saved."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hydrarec.data.store import Dataset
+from hydrarec.errors import InputError
+from hydrarec.items.config import ItemsConfig
+from hydrarec.items.contract import ItemEncoder
+from hydrarec.items.table import ItemTable
+from hydrarec.items.text.items import TextItems
+from hydrarec.items.text.source import TextSource
+from hydrarec.items.text.tuning import Tuning, as_dict
+from hydrarec.progress import Progress
+
+
+def new_items(
+    config: ItemsConfig, dataset: Dataset, width: int, counts: np.ndarray, progress: Progress
+) -> tuple[ItemEncoder, Tuning | None]:
+    """An encoder of the items of ``dataset``, and how its language model learns, where it does.
+
+    Args:
+        width: d.
+        counts: (V,) training events of each item.
+
+    Raises:
+        InputError: no item has a text, or there is no such language model.
+    """
+    if config.kind == "table":
+        return ItemTable(dataset.n_items, width), None
+    source = TextSource(config.text)
+    texts, has_text = source.sentences(dataset.item_table)
+    if not has_text.any():
+        raise InputError(
+            "no item of the data set has a text; prepare it with titles (--items), or take items.kind=table"
+        )
+    rows = source.texts.add(texts, progress)
+    vectors = torch.from_numpy(source.vectors.vectors(rows[has_text], progress))
+    codes = dataset.item_domains
+    domains = None if codes is None else torch.from_numpy(codes)
+    n_domains = 1 if domains is None else int(domains.max()) + 1
+    items = TextItems(dataset.n_items, vectors.shape[1], width, n_domains=n_domains, table=config.kind == "both")
+    items.fill(vectors, torch.from_numpy(has_text), domains, center=config.center)
+    if items.table is not None:
+        items.known.copy_(torch.from_numpy(counts > 0))
+    if config.tuning.mode == "frozen":
+        return items, None
+    return items, Tuning(items, source.backbone, source.texts, rows, config.tuning)
+
+
+def saved_items(config: ItemsConfig, n_items: int, width: int, tensors: dict[str, Tensor]) -> ItemEncoder:
+    """The encoder, not yet filled, that ``tensors`` of a saved model fit.
+
+    Raises:
+        KeyError: they are those of another encoder.
+    """
+    if config.kind == "table":
+        return ItemTable(n_items, width)
+    own: dict[str, Any] = {name.removeprefix("items."): t for name, t in tensors.items() if name.startswith("items.")}
+    (_, h), (n_domains, _) = own["vectors"].shape, own["means"].shape
+    items = TextItems(n_items, h, width, n_domains=n_domains, table=config.kind == "both")
+    learned = {name.removeprefix("learned."): t for name, t in own.items() if name.startswith("learned.")}
+    items.learned = as_dict({name: nn.Parameter(torch.empty_like(t)) for name, t in learned.items()})
+    if "gathered" in own:
+        items.register_buffer("gathered", torch.empty_like(own["gathered"]))
+    return items

@@ -1,0 +1,116 @@
+"""The item encoder that reads: a vector of the item's text, mapped to the model's width, beside a learned one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, linear
+
+from hydrarec.items.contract import ItemEncoder
+from hydrarec.items.table import ItemTable
+
+
+class TextItems(ItemEncoder):
+    """``W (t - m) s + g e``: text vectors t less the mean m of their domain, and where there is a table its vectors e.
+
+    A text vector is what a language model last made of the text. An item without text has the mean of its domain, and
+    so nothing of text; an item that was never trained has nothing of the table.
+
+    Attributes:
+        vectors: (V, h) float32, t.
+        item_domains: (V,) int16; 0 for all where there are no domains.
+        means: (D, h), m; zeros where vectors are not centred.
+        scale: (), s: makes the mean square norm of the centred vectors 1.
+        known: (V,) float32, 1 for items with a training event; where there is a table.
+        table, gate: e and g; None without a table.
+        learned: what of the language model was trained, by its name there with ``|`` for dots; empty if it is frozen.
+        gathered: (V, h) the gradient of ``vectors`` since the language model last learned, where it is gathered.
+
+    Args:
+        table: whether there is a learned vector for each item too.
+    """
+
+    vectors: Tensor
+    item_domains: Tensor
+    means: Tensor
+    scale: Tensor
+    known: Tensor
+    gathered: Tensor
+
+    def __init__(self, n_items: int, h: int, width: int, *, n_domains: int = 1, table: bool, std: float = 0.02) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.zeros(n_items, h))
+        self.register_buffer("item_domains", torch.zeros(n_items, dtype=torch.int16))
+        self.register_buffer("means", torch.zeros(n_domains, h))
+        self.register_buffer("scale", torch.ones(()))
+        self.project = nn.Linear(h, width, bias=False)
+        nn.init.normal_(self.project.weight, std=std)
+        self.table: ItemTable | None = None
+        if table:
+            self.table = ItemTable(n_items, width, std)
+            self.gate = nn.Parameter(torch.ones(()))
+            self.register_buffer("known", torch.ones(n_items))
+        self.learned = nn.ParameterDict()
+        self.live: Tensor | None = None  # (V, h) in place of ``vectors`` in a step that trains the language model
+        self._memo: tuple[Any, Tensor] | None = None
+
+    @property
+    def n_items(self) -> int:  # type: ignore[override]
+        return len(self.vectors)
+
+    @torch.no_grad()
+    def fill(self, vectors: Tensor, has_text: Tensor, item_domains: Tensor | None, *, center: bool) -> None:
+        """Take text vectors (n, h) of the items with text, of which ``has_text`` (V,) tells, and center them."""
+        self._memo = None
+        if item_domains is not None:
+            self.item_domains.copy_(item_domains)
+        domains = self.item_domains.long()
+        if center:
+            counts = domains[has_text].bincount(minlength=len(self.means)).clamp(min=1)
+            self.means.zero_().index_add_(0, domains[has_text], vectors).div_(counts[:, None])
+        self.vectors.copy_(self.means[domains])
+        self.vectors[has_text] = vectors
+        centred = self.vectors[has_text] - self.means[domains[has_text]]
+        square = centred.square().sum(1).mean() if len(centred) else self.scale.new_ones(())
+        self.scale.copy_(square.clamp(min=1e-12).rsqrt())
+
+    def encode(self, rows: Tensor) -> Tensor:
+        found = self._mapped(embedding(rows, self._current), self.item_domains[rows].long())
+        if self.table is not None:
+            found = found + self.gate * self.known[rows][..., None] * self.table.encode(rows)
+        return found
+
+    def catalog(self) -> Tensor:
+        if torch.is_grad_enabled():
+            return self._catalog()
+        made_of = tuple((t.data_ptr(), t._version) for t in (*self.parameters(), self.vectors))
+        if self._memo is None or self._memo[0] != made_of:
+            self._memo = (made_of, self._catalog())
+        return self._memo[1]
+
+    @torch.no_grad()
+    def add(self, vectors: Tensor, has_text: Tensor, item_domains: Tensor | None = None) -> None:
+        """Append items: text vectors (k, h) of those with text, of which ``has_text`` (n,) tells; none is known."""
+        self._memo = None
+        n = len(has_text)
+        fresh = self.item_domains.new_zeros(n) if item_domains is None else item_domains.to(self.item_domains)
+        rows = self.means[fresh.long()]
+        rows[has_text] = vectors
+        self.vectors = torch.cat([self.vectors, rows])
+        self.item_domains = torch.cat([self.item_domains, fresh])
+        if self.table is not None:
+            self.table.add(n)
+            self.known = torch.cat([self.known, self.known.new_zeros(n)])
+
+    @property
+    def _current(self) -> Tensor:
+        return self.vectors if self.live is None else self.live
+
+    def _catalog(self) -> Tensor:
+        found = self._mapped(self._current, self.item_domains.long())
+        return found if self.table is None else found + self.gate * self.known[:, None] * self.table.catalog()
+
+    def _mapped(self, vectors: Tensor, domains: Tensor) -> Tensor:
+        """W (t - m) s for vectors (..., h); the means are mapped apart, so that no centred copy is made."""
+        weight = self.project.weight * self.scale
+        return linear(vectors, weight) - embedding(domains, linear(self.means, weight))
