@@ -20,7 +20,7 @@ def source(llama, tmp_path):
     return TextSource(TextConfig(model=str(llama)), tmp_path)
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     pass
 
 
@@ -33,7 +33,7 @@ def failing_after(backbone, calls):
 
         def encode(self, tokens, offsets):
             if not left[0]:
-                raise Broken
+                raise BrokenError
             left[0] -= 1
             return backbone.encode(tokens, offsets)
 
@@ -68,7 +68,7 @@ def test_what_was_read_before_an_interruption_is_kept(source, monkeypatch):
     whole = source.backbone
     source.vectors._backbone = lambda: dying
     dying = failing_after(whole, 2)
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenError):
         source.vectors.vectors(rows)
     dying = failing_after(whole, 1)  # 8 texts: one batch is left
     assert source.vectors.vectors(rows).shape == (8, whole.width)

@@ -1,10 +1,10 @@
 """The item encoder that reads: a vector of the item's text, mapped to the model's width, beside a learned one."""
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import embedding
 
 from hydrarec.items.contract import ItemEncoder
 from hydrarec.items.table import ItemTable
@@ -13,11 +13,11 @@ from hydrarec.items.table import ItemTable
 class TextItems(ItemEncoder):
     """``W (t - m) s + g e``: text vectors t less the mean m of their domain, and where there is a table its vectors e.
 
-    A text vector is what a language model last made of the text. An item without text has the mean of its domain, and
-    so nothing of text; an item that was never trained has nothing of the table.
+    A text vector is what a language model last made of the text. An item without text has nothing of the first, an item
+    that was never trained nothing of the second.
 
     Attributes:
-        vectors: (V, h) float32, t.
+        vectors: (V, h) float32, (t - m) s; zeros for items without text.
         item_domains: (V,) int16; 0 for all where there are no domains.
         means: (D, h), m; zeros where vectors are not centred.
         scale: (), s: makes the mean square norm of the centred vectors 1.
@@ -68,25 +68,32 @@ class TextItems(ItemEncoder):
         if center:
             counts = domains[has_text].bincount(minlength=len(self.means)).clamp(min=1)
             self.means.zero_().index_add_(0, domains[has_text], vectors).div_(counts[:, None])
-        self.vectors.copy_(self.means[domains])
-        self.vectors[has_text] = vectors
-        centred = self.vectors[has_text] - self.means[domains[has_text]]
-        square = centred.square().sum(1).mean() if len(centred) else self.scale.new_ones(())
+        square = (vectors - self.means[domains[has_text]]).square().sum(1).mean()
         self.scale.copy_(square.clamp(min=1e-12).rsqrt())
+        self.vectors.zero_()
+        self.vectors[has_text] = self._centred(vectors, domains[has_text])
+
+    def with_vectors(self, rows: Tensor, vectors: Tensor) -> Tensor:
+        """``self.vectors`` (V, h) with text vectors (n, h) of ``rows`` (n,) in place of what these had."""
+        return self.vectors.index_copy(0, rows, self._centred(vectors, self.item_domains[rows].long()))
 
     def encode(self, rows: Tensor) -> Tensor:
-        found = self._mapped(embedding(rows, self._current), self.item_domains[rows].long())
+        found = self.project(embedding(rows, self._current))
         if self.table is not None:
             found = found + self.gate * self.known[rows][..., None] * self.table.encode(rows)
         return found
 
     def catalog(self) -> Tensor:
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or self.training:
             return self._catalog()
         made_of = tuple((t.data_ptr(), t._version) for t in (*self.parameters(), self.vectors))
         if self._memo is None or self._memo[0] != made_of:
             self._memo = (made_of, self._catalog())
         return self._memo[1]
+
+    def train(self, mode: bool = True) -> Self:
+        self._memo = None  # optimisers change weights and leave their versions as they are
+        return super().train(mode)
 
     @torch.no_grad()
     def add(self, vectors: Tensor, has_text: Tensor, item_domains: Tensor | None = None) -> None:
@@ -94,8 +101,8 @@ class TextItems(ItemEncoder):
         self._memo = None
         n = len(has_text)
         fresh = self.item_domains.new_zeros(n) if item_domains is None else item_domains.to(self.item_domains)
-        rows = self.means[fresh.long()]
-        rows[has_text] = vectors
+        rows = self.vectors.new_zeros(n, self.vectors.shape[1])
+        rows[has_text] = self._centred(vectors, fresh[has_text].long())
         self.vectors = torch.cat([self.vectors, rows])
         self.item_domains = torch.cat([self.item_domains, fresh])
         if self.table is not None:
@@ -107,10 +114,9 @@ class TextItems(ItemEncoder):
         return self.vectors if self.live is None else self.live
 
     def _catalog(self) -> Tensor:
-        found = self._mapped(self._current, self.item_domains.long())
+        found: Tensor = self.project(self._current)
         return found if self.table is None else found + self.gate * self.known[:, None] * self.table.catalog()
 
-    def _mapped(self, vectors: Tensor, domains: Tensor) -> Tensor:
-        """W (t - m) s for vectors (..., h); the means are mapped apart, so that no centred copy is made."""
-        weight = self.project.weight * self.scale
-        return linear(vectors, weight) - embedding(domains, linear(self.means, weight))
+    def _centred(self, vectors: Tensor, domains: Tensor) -> Tensor:
+        """(t - m) s for text vectors (n, h) of items of these domains (n,)."""
+        return (vectors - self.means[domains]) * self.scale

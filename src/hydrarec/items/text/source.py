@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from hydrarec.items.text.backbone import Backbone
 from hydrarec.items.text.config import TextConfig
@@ -34,7 +35,8 @@ class TextSource:
     @cached_property
     def backbone(self) -> Backbone:
         """The language model as it was before it learned anything here."""
-        return Backbone.load(self.config)
+        with torch.random.fork_rng(devices=[]):  # what is random in a run is not to depend on what was read before
+            return Backbone.load(self.config)
 
     @cached_property
     def texts(self) -> TextStore:

@@ -110,7 +110,7 @@ class Tuning:
         # Entries' gradients are sums over the items that share them.
         place = torch.from_numpy(self._entry).to(items.gathered.device)
         gradient = items.gathered.new_zeros(len(self._distinct), items.gathered.shape[1])
-        gradient.index_add_(0, place, items.gathered / self.config.every)
+        gradient.index_add_(0, place, items.gathered * (items.scale / self.config.every))
         vectors = self._again(entries, gradient[torch.from_numpy(entries).to(place)])
         with torch.no_grad():
             items.vectors = self._spread(entries, vectors)
@@ -152,7 +152,7 @@ class Tuning:
         of_items = place[self._entry]
         rows = np.flatnonzero(of_items >= 0)
         to = torch.from_numpy(rows).to(vectors.device)
-        return self.items.vectors.index_copy(0, to, vectors[torch.from_numpy(of_items[rows]).to(vectors.device)])
+        return self.items.with_vectors(to, vectors[torch.from_numpy(of_items[rows]).to(vectors.device)])
 
 
 def as_dict(parameters: dict[str, nn.Parameter]) -> nn.ParameterDict:

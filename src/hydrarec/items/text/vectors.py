@@ -57,12 +57,13 @@ class VectorStore:
         rows, keys = rows[missing], keys[missing]
         lengths = np.diff(self.texts.tokens(rows)[1])
         order = np.argsort(-lengths, kind="stable")  # as little padding as there can be
+        backbone = self._backbone()
         with progress.task("read texts", total=len(rows), unit="texts") as task:
             for first in range(0, len(rows), BATCH):
                 chosen = order[first : first + BATCH]
                 tokens, offsets = map(torch.from_numpy, self.texts.tokens(rows[chosen]))
                 with torch.inference_mode():
-                    vectors = self._backbone().encode(tokens, offsets).float().cpu().numpy()
+                    vectors = backbone.encode(tokens, offsets).float().cpu().numpy()
                 self._entries.append(vectors.view("<i4").ravel(), np.full(len(chosen), vectors.shape[1]), keys[chosen])
                 task.advance(len(chosen))
 
