@@ -115,7 +115,9 @@ class TextItems(ItemEncoder):
 
     def _catalog(self) -> Tensor:
         found: Tensor = self.project(self._current)
-        return found if self.table is None else found + self.gate * self.known[:, None] * self.table.catalog()
+        if self.table is not None:
+            found = found + self.gate * self.known[:, None] * self.table.weight
+        return found
 
     def _centred(self, vectors: Tensor, domains: Tensor) -> Tensor:
         """(t - m) s for text vectors (n, h) of items of these domains (n,)."""
