@@ -24,6 +24,7 @@ _COMMANDS = {
     "train": "Train a model on events or on a data set, and measure it.",
     "evaluate": "Measure a trained run again, with intervals and by group.",
     "recommend": "Recommend the next items for a user, a history, or everybody.",
+    "add-items": "Give a trained run new items, by their text, without training.",
     "info": "Describe a data set folder or a run folder.",
     "doctor": "Say what this machine offers and what of it is used.",
     "compare": "Run models on data sets with seeds, as a file says, and show the table.",
@@ -31,7 +32,8 @@ _COMMANDS = {
     "demo": "Train and compare models on a simulated shop.",
 }
 for _place, (_name, _help) in enumerate(_COMMANDS.items()):
-    app.command(f"hydrarec.cli.{_name}:{_name}", name=_name, help=_help, sort_key=_place)
+    _place_of = _name.replace("-", "_")
+    app.command(f"hydrarec.cli.{_place_of}:{_place_of}", name=_name, help=_help, sort_key=_place)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -53,7 +53,7 @@ def join_text(
     selects = []
     for number, text in enumerate(texts):
         table = f"item_text_{number}"
-        columns = _read(connection, text, table)
+        columns = read_text(connection, text, table)
         for name in columns:
             named.setdefault(name.lower(), name)
         ids = f"{literal(text.prefix)} || item" if text.prefix else "item"
@@ -74,8 +74,12 @@ def join_text(
     return joined
 
 
-def _read(connection: duckdb.DuckDBPyConnection, text: ItemText, table: str) -> list[str]:
-    """Make ``table`` of ids as the source has them and of its text columns, whose names are returned."""
+def read_text(connection: duckdb.DuckDBPyConnection, text: ItemText, table: str) -> list[str]:
+    """Make ``table`` of column ``item``, of text columns, whose names are returned, and of ``missing``, which is false.
+
+    Raises:
+        InputError: the source cannot be read, an id is missing or occurs twice.
+    """
     opened = open_source(connection, text.source, view=f"{table}_source")
     id_name = text.item if text.item in opened.columns else choose("item", None, opened.columns, opened.name)
     others = [name for name in opened.columns if name != id_name]

@@ -42,7 +42,7 @@ def answers(
     most = max(1, _SCORE_BYTES // (4 * dataset.n_items))
     if not isinstance(model, NeuralModel):
         for asked in queries(dataset, positions, max_len=max_len, batch_events=batch_events, batch_queries=most):
-            yield asked.rows, model.score(asked.batch.to(device))
+            yield asked.rows, _within(model.score(asked.batch.to(device)), dataset.n_items)
         return
     if max_len:
         batches = queries(dataset, positions, max_len=max_len, batch_events=batch_events, batch_queries=most)
@@ -54,4 +54,11 @@ def answers(
         for run in fill(past[asked.rows], _PAIRS):
             for start in range(run.start, run.stop, most):
                 block = slice(start, min(start + most, run.stop))
-                yield asked.rows[block], model.score_hidden(hidden[block])
+                yield asked.rows[block], _within(model.score_hidden(hidden[block]), dataset.n_items)
+
+
+def _within(scores: Iterator[tuple[int, Tensor]], n_items: int) -> Iterator[tuple[int, Tensor]]:
+    """Scores of the items of the data set: a model may have been given more since."""
+    for first, chunk in scores:
+        if first < n_items:
+            yield first, chunk[:, : n_items - first]

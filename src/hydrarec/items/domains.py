@@ -24,6 +24,10 @@ class DomainTable(nn.Module):
         self.register_buffer("item_domains", item_domains.to(torch.int16))
         self.weight = nn.Parameter(torch.zeros(int(item_domains.max()) + 1, width))
 
+    def add(self, item_domains: Tensor) -> None:
+        """Append items (n,) of domains that are there."""
+        self.item_domains = torch.cat([self.item_domains, item_domains.to(self.item_domains)])
+
     def encode(self, rows: Tensor) -> Tensor:
         """Vectors of the domains of items ``rows``: (n,) int64 -> (n, d), or (...) -> (..., d)."""
         return nn.functional.embedding(self.item_domains[rows].long(), self.weight)

@@ -51,6 +51,16 @@ def new_items(
     return items, Tuning(items, source.backbone, source.texts, rows, config.tuning)
 
 
+# Tensors of a saved model with a row for each item.
+_BY_ITEM = {f"items.{name}" for name in ("weight", "vectors", "item_domains", "known", "gathered", "table.weight")}
+_BY_ITEM |= {"domains.item_domains"}
+
+
+def rows_of(name: str, value: Tensor, n_items: int) -> Tensor:
+    """The rows of so many items, of a tensor of a saved model; there are more where adding items was interrupted."""
+    return value[:n_items] if name in _BY_ITEM else value
+
+
 def saved_items(config: ItemsConfig, n_items: int, width: int, tensors: dict[str, Tensor]) -> ItemEncoder:
     """The encoder, not yet filled, that ``tensors`` of a saved model fit.
 

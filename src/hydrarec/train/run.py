@@ -15,7 +15,7 @@ from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.files import read_json, whole_file, write_json
 from hydrarec.items.contract import ItemEncoder
-from hydrarec.items.make import saved_items
+from hydrarec.items.make import rows_of, saved_items
 from hydrarec.models.contract import Model
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
@@ -69,7 +69,7 @@ class Run:
         n_items = self.items().num_rows
         items: ItemEncoder | int = n_items
         try:
-            tensors = load_file(file)
+            tensors = {name: rows_of(name, value, n_items) for name, value in load_file(file).items()}
             if issubclass(model, NeuralModel):
                 items = saved_items(self.settings.items, n_items, self.settings.model.d_model, tensors)
             return model.from_tensors(self.settings.model, items, tensors)
@@ -152,6 +152,17 @@ def finish_run(run: Run, model: Model, metrics: dict[str, Any]) -> Run:
         save_file({name: value.detach().cpu().contiguous() for name, value in model.tensors().items()}, temporary)
     write_json(run.path / "metrics.json", metrics)
     return open_run(run.path)
+
+
+def change_items(run: Run, model: Model, items: pa.Table) -> None:
+    """Give a finished run a catalog that has grown, or other text; the old rows stay where they are.
+
+    The item table is written last, and says how many items there are: ended before, nothing has been added.
+    """
+    with whole_file(run.path / "model.safetensors") as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in model.tensors().items()}, temporary)
+    with whole_file(run.path / "items.parquet") as temporary:
+        pq.write_table(items, temporary)
 
 
 def _relative(run: Path, dataset: Path | None) -> str | None:

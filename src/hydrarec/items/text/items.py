@@ -78,7 +78,7 @@ class TextItems(ItemEncoder):
         return self.vectors.index_copy(0, rows, self._centred(vectors, self.item_domains[rows].long()))
 
     def encode(self, rows: Tensor) -> Tensor:
-        found = self.project(embedding(rows, self._current))
+        found: Tensor = self.project(embedding(rows, self._current))
         if self.table is not None:
             found = found + self.gate * self.known[rows][..., None] * self.table.encode(rows)
         return found
