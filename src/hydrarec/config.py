@@ -86,7 +86,7 @@ def as_overrides(settings: Mapping[str, Any]) -> list[str]:
 
 
 def read_recipe(
-    path: Path, sections: Sequence[str] = ("model", "loss", "train", "items", "protocol")
+    path: Path, sections: Sequence[str] = ("model", "loss", "train", "items", "start", "protocol")
 ) -> dict[str, Any]:
     """Read a TOML file of tables named in ``sections``.
 

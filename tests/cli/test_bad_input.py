@@ -138,7 +138,8 @@ def test_a_truncated_checkpoint(file, here, refused, place, call):
     (checkpoint,) = (here / "run" / "checkpoints").iterdir()
     cut(checkpoint / file)
     settings = json.loads((here / "run" / "config.json").read_text())["settings"]
-    flags = [word for section in settings for key, value in settings[section].items() if section not in ("loss", "items")
+    given = {section: settings[section] for section in ("model", "train")}
+    flags = [word for section in given for key, value in given[section].items()
              for word in ("--set", f"{section}.{key}={'none' if value is None else json.dumps(value)}")]  # fmt: skip
     message = refused("train", place / "dataset", "--out", "run", *flags)
     assert str(checkpoint.relative_to(here)) in message

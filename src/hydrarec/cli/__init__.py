@@ -24,6 +24,7 @@ _COMMANDS = {
     "train": "Train a model on events or on a data set, and measure it.",
     "evaluate": "Measure a trained run again, with intervals and by group.",
     "recommend": "Recommend the next items for a user, a history, or everybody.",
+    "adapt": "Adapt a trained run to the items of a new domain.",
     "add-items": "Give a trained run new items, by their text, without training.",
     "info": "Describe a data set folder or a run folder.",
     "doctor": "Say what this machine offers and what of it is used.",

@@ -29,7 +29,7 @@ def add_items(
     strict
         An item without text is an error.
     """
-    from hydrarec.add_items import add_items as add
+    from hydrarec.train.add_items import add_items as add
     from hydrarec.cli.output import print_json
     from hydrarec.progress import reporter
     from hydrarec.train.run import open_run

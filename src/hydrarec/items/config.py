@@ -53,10 +53,18 @@ class ItemsConfig:
         text: which language model reads which text.
         center: take from each text vector the mean of those of its domain: what all of them have in common tells
             nothing, and hides what sets them apart.
+        adapter: rank of a map for each domain, which sets its items apart; 0: none.
         tuning: how the language model learns (``kind`` other than ``table``).
     """
 
     kind: Literal["table", "text", "both"] = "table"
     text: TextConfig = field(default_factory=TextConfig)
     center: bool = True
+    adapter: int = 0
     tuning: TuningConfig = field(default_factory=TuningConfig)
+
+    def __post_init__(self) -> None:
+        if self.adapter < 0:
+            raise InputError(f"items.adapter is {self.adapter}; it must not be negative")
+        if self.adapter and self.kind == "table":
+            raise InputError("items.adapter needs vectors from text; take items.kind=text, or both")

@@ -42,7 +42,14 @@ def new_items(
     codes = dataset.item_domains
     domains = None if codes is None else torch.from_numpy(codes)
     n_domains = 1 if domains is None else int(domains.max()) + 1
-    items = TextItems(dataset.n_items, vectors.shape[1], width, n_domains=n_domains, table=config.kind == "both")
+    items = TextItems(
+        dataset.n_items,
+        vectors.shape[1],
+        width,
+        n_domains=n_domains,
+        table=config.kind == "both",
+        adapter=config.adapter,
+    )
     items.fill(vectors, torch.from_numpy(has_text), domains, center=config.center)
     if items.table is not None:
         items.known.copy_(torch.from_numpy(counts > 0))
@@ -71,7 +78,7 @@ def saved_items(config: ItemsConfig, n_items: int, width: int, tensors: dict[str
         return ItemTable(n_items, width)
     own: dict[str, Any] = {name.removeprefix("items."): t for name, t in tensors.items() if name.startswith("items.")}
     (_, h), (n_domains, _) = own["vectors"].shape, own["means"].shape
-    items = TextItems(n_items, h, width, n_domains=n_domains, table=config.kind == "both")
+    items = TextItems(n_items, h, width, n_domains=n_domains, table=config.kind == "both", adapter=config.adapter)
     learned = {name.removeprefix("learned."): t for name, t in own.items() if name.startswith("learned.")}
     items.learned = as_dict({name: nn.Parameter(torch.empty_like(t)) for name, t in learned.items()})
     if "gathered" in own:

@@ -30,6 +30,7 @@ class Position:
         seconds, cpu_seconds: training time so far, all runs together, on the clock and of the process.
         validating: seconds of these that validation took.
         events: events of all batches so far.
+        tokens_forward, tokens_backward: tokens that a language model has read so far, without padding.
         best: best validation NDCG@10 so far, -1 before the first.
         best_epoch, best_seconds, best_cpu_seconds, best_events: where training stood when it was found.
         stale: validations since.
@@ -43,6 +44,8 @@ class Position:
     cpu_seconds: float = 0.0
     validating: float = 0.0
     events: int = 0
+    tokens_forward: int = 0
+    tokens_backward: int = 0
     best: float = -1.0
     best_epoch: int = 0
     best_seconds: float = 0.0

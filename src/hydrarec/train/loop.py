@@ -138,12 +138,19 @@ class Fit:
         loss.backward()
         if self.tuning:
             self.tuning.after(self.position.step)
+            self._count_tokens()
         # No clipping is clipping at infinity. A bad gradient must not reach the weights, and so the checkpoint.
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
         self._check_finite("gradient", float(norm))
         self.optimiser.step()
         self.optimiser.zero_grad()
         return value
+
+    def _count_tokens(self) -> None:
+        assert self.tuning is not None
+        forward, backward = self.tuning.take_counts()
+        self.position.tokens_forward += forward
+        self.position.tokens_backward += backward
 
     def _check_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):
@@ -161,6 +168,7 @@ class Fit:
         before = position.seconds
         if self.tuning:
             self.tuning.refresh()
+            self._count_tokens()
         metrics = self.validate(self.model.eval())
         self._tick()
         position.validating += position.seconds - before

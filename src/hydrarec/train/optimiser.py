@@ -28,6 +28,8 @@ def adamw(model: nn.Module, config: TrainConfig, language_lr: float | None = Non
     free: list[nn.Parameter] = []
     language: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if name.startswith(_LANGUAGE):
             language.append(parameter)
         elif parameter.dim() < 2 or any(part in name for part in _NO_DECAY):

@@ -12,6 +12,9 @@ from hydrarec.items.config import ItemsConfig
 from hydrarec.losses.config import LossConfig
 from hydrarec.models.registry import model_classes
 from hydrarec.train.config import TrainConfig
+from hydrarec.train.start import StartConfig
+
+SECTIONS = ("model", "loss", "train", "items", "start")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,7 @@ class Settings:
         loss: of neural models.
         train: of neural models; ``max_len`` and ``seed`` matter to all.
         items: what the item vectors of neural models are made of.
+        start: the trained run that a training starts from.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Settings:
     loss: LossConfig
     train: TrainConfig
     items: ItemsConfig = field(default_factory=ItemsConfig)
+    start: StartConfig = field(default_factory=StartConfig)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -38,18 +43,19 @@ class Settings:
             "loss": asdict(self.loss),
             "train": asdict(self.train),
             "items": asdict(self.items),
+            "start": asdict(self.start),
         }
 
     @classmethod
     def from_dict(cls, sections: dict[str, dict[str, Any]], where: str) -> Self:
-        """Build from sections ``model`` (with ``name``), ``loss``, ``train``, ``items``; or their defaults.
+        """Build from sections ``model`` (with ``name``), ``loss``, ``train`` ...; or their defaults.
 
         Raises:
             InputError: an unknown section or key, or a value that does not fit.
         """
-        unknown = set(sections) - {"model", "loss", "train", "items"}
+        unknown = set(sections) - set(SECTIONS)
         if unknown:
-            known = "[model], [loss], [train], [items]"
+            known = ", ".join(f"[{name}]" for name in SECTIONS)
             raise InputError(f"{where}: unknown section [{sorted(unknown)[0]}]; there are {known}")
         model = dict(sections.get("model", {}))
         name = str(model.pop("name", "hydra"))
@@ -60,6 +66,7 @@ class Settings:
             loss=build(LossConfig, sections.get("loss", {}), "loss"),
             train=build(TrainConfig, sections.get("train", {}), "train"),
             items=build(ItemsConfig, sections.get("items", {}), "items"),
+            start=build(StartConfig, sections.get("start", {}), "start"),
         )
 
 
@@ -71,7 +78,7 @@ def resolve(
     Returns:
         The settings, and the fields of the protocol that the recipe or an override names.
     """
-    sections: dict[str, dict[str, Any]] = {"model": {}, "loss": {}, "train": {}, "items": {}}
+    sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     where = "settings"
     if recipe:
         where = str(recipe)
@@ -86,6 +93,7 @@ def resolve(
         "loss": LossConfig,
         "train": TrainConfig,
         "items": ItemsConfig,
+        "start": StartConfig,
         "protocol": Protocol,
     }
     sections = override(sections, overrides, known)

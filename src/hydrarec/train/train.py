@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from hydrarec.data.prefix import training_events
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset
@@ -20,20 +18,17 @@ from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.evaluate.groups import of_domains
 from hydrarec.files import alone_in, whole_file
-from hydrarec.items.make import new_items
-from hydrarec.losses.config import make_loss
-from hydrarec.machine import keep_freed_memory, machine, peak_memory_bytes
+from hydrarec.machine import machine, peak_memory_bytes
 from hydrarec.models.contract import CountModel, Model
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
 from hydrarec.progress import Progress, counter
 from hydrarec.train.checkpoint import Position
 from hydrarec.train.costs import costs
-from hydrarec.train.log import Log
-from hydrarec.train.loop import SELECT, Fit
+from hydrarec.train.loop import SELECT
+from hydrarec.train.neural import fit_neural, selecting_protocol
 from hydrarec.train.run import Run, begin_run, finish_run, open_run
 from hydrarec.train.settings import Settings
-from hydrarec.train.windows import training_windows
 
 Resume = Literal["auto", "never"]
 
@@ -92,7 +87,7 @@ def _train(
         model, facts = run.model(), run.metrics
         model = model.to(device) if isinstance(model, NeuralModel) else model
     elif issubclass(kind, NeuralModel):
-        model, facts = _fit_neural(kind, dataset, parts, run, progress, measure, device)
+        model, facts = fit_neural(kind, dataset, parts, run, progress, measure, device)
     else:
         assert issubclass(kind, CountModel), kind
         model, facts = _fit_counts(kind, dataset, parts, run, measure)
@@ -118,75 +113,10 @@ def _fit_counts(
     )
     facts = {"epochs": 1, **costs(took), "parameters": parameters(model)}
     if len(parts.valid):
-        facts["validation"] = {SELECT: measure(model, part="valid", protocol=_selecting(run.protocol)).metrics[SELECT]}
+        facts["validation"] = {
+            SELECT: measure(model, part="valid", protocol=selecting_protocol(run.protocol)).metrics[SELECT]
+        }
     return model, facts
-
-
-def _fit_neural(
-    kind: type[NeuralModel],
-    dataset: Dataset,
-    parts: Split,
-    run: Run,
-    progress: Progress,
-    measure: Callable[..., Evaluation],
-    device: str,
-) -> tuple[NeuralModel, dict[str, Any]]:
-    keep_freed_memory()
-    settings = run.settings
-    config = settings.train
-    counts = np.bincount(training_events(dataset, parts.train_ends)[0], minlength=dataset.n_items)
-    items, tuning = new_items(settings.items, dataset, settings.model.d_model, counts, progress)
-    model = kind.for_data(settings.model, dataset, items).to(device)
-    total = round(training_windows(dataset, parts.train_ends, config).events * config.epochs)
-    selecting = _selecting(run.protocol)
-
-    def validate(model: NeuralModel) -> dict[str, Any]:
-        measured = measure(model, part="valid", protocol=selecting)
-        domains = of_domains(measured.groups)
-        return {**measured.metrics, **({"domains": domains} if domains else {})}
-
-    fit = Fit(
-        model,
-        config,
-        make_loss(settings.loss, torch.from_numpy(counts).to(device), _contrasted(settings, dataset, counts, device)),
-        validate=validate if len(parts.valid) else None,
-        checkpoints=run.checkpoints,
-        log=Log(run.path / "log.jsonl"),
-        tuning=tuning,
-    )
-    done = min(total, total * fit.position.epoch // config.epochs + fit.position.batch * config.batch_events)
-    with progress.task("train", total=total, done=done, unit="events") as task:
-        fit.report = task.advance
-        position = fit.run(dataset, parts.train_ends)
-        if position.epoch < config.epochs:
-            task.advance(0, f"stopped: nothing better since epoch {position.best_epoch}")
-    facts = {
-        "epochs": position.epoch,
-        "best_epoch": position.best_epoch or position.epoch,
-        **costs(position),
-        "parameters": parameters(model),
-    }
-    if fit.best:
-        facts["validation"] = {SELECT: position.best}
-    return model, facts
-
-
-def _contrasted(settings: Settings, dataset: Dataset, counts: np.ndarray, device: str) -> torch.Tensor | None:
-    """(V,) sets of items that are told from each other: domains; None: there is one.
-
-    Items that are known by their text and were never trained are a set of their own: as negatives of every event, they
-    would be taught never to be recommended.
-    """
-    sets = dataset.item_domains
-    if settings.items.kind != "table" and not counts.all():
-        sets = np.zeros(dataset.n_items, np.int64) if sets is None else sets.astype(np.int64)
-        sets = np.where(counts > 0, sets, sets.max() + 1)
-    return None if sets is None else torch.from_numpy(sets).to(device)
-
-
-def _selecting(protocol: Protocol) -> Protocol:
-    """What validates: weights are chosen by NDCG@10, whatever else the protocol asks for."""
-    return replace(protocol, cutoffs=tuple(sorted({*protocol.cutoffs, 10})))
 
 
 def parameters(model: Model) -> dict[str, int]:
@@ -276,7 +206,14 @@ def summary(run: Run) -> dict[str, Any]:
         **({"domains": domains} if domains else {}),
         **{key: results[key] for key in keys},
         "validation": results.get("validation"),
+        **({"cost": cost_of(results)} if "cost" in results else {}),
+        **({"before": results["before"]} if "before" in results else {}),
     }
+
+
+def cost_of(results: dict[str, Any]) -> dict[str, Any]:
+    """What a training took, in one place."""
+    return {"seconds": results["seconds"], **results["cost"], "peak_memory_bytes": results["peak_memory_bytes"]}
 
 
 def refuse_other_folder(out: Path) -> None:

@@ -6,8 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from hydrarec.items.adapters import DomainAdapters
 from hydrarec.items.contract import ItemEncoder
 from hydrarec.items.table import ItemTable
+
+_STD = 0.02  # of what is learned, at the start
 
 
 class TextItems(ItemEncoder):
@@ -23,11 +26,13 @@ class TextItems(ItemEncoder):
         scale: (), s: makes the mean square norm of the centred vectors 1.
         known: (V,) float32, 1 for items with a training event; where there is a table.
         table, gate: e and g; None without a table.
+        adapters: of domains, beside W; or None.
         learned: what of the language model was trained, by its name there with ``|`` for dots; empty if it is frozen.
         gathered: (V, h) the gradient of ``vectors`` since the language model last learned, where it is gathered.
 
     Args:
         table: whether there is a learned vector for each item too.
+        adapter: rank of a map for each domain, which what is made of texts goes through; 0: none.
     """
 
     vectors: Tensor
@@ -37,17 +42,18 @@ class TextItems(ItemEncoder):
     known: Tensor
     gathered: Tensor
 
-    def __init__(self, n_items: int, h: int, width: int, *, n_domains: int = 1, table: bool, std: float = 0.02) -> None:
+    def __init__(self, n_items: int, h: int, width: int, *, n_domains: int = 1, table: bool, adapter: int = 0) -> None:
         super().__init__()
         self.register_buffer("vectors", torch.zeros(n_items, h))
         self.register_buffer("item_domains", torch.zeros(n_items, dtype=torch.int16))
         self.register_buffer("means", torch.zeros(n_domains, h))
         self.register_buffer("scale", torch.ones(()))
         self.project = nn.Linear(h, width, bias=False)
-        nn.init.normal_(self.project.weight, std=std)
+        nn.init.normal_(self.project.weight, std=_STD)
+        self.adapters = DomainAdapters(n_domains, width, adapter) if adapter else None
         self.table: ItemTable | None = None
         if table:
-            self.table = ItemTable(n_items, width, std)
+            self.table = ItemTable(n_items, width)
             self.gate = nn.Parameter(torch.ones(()))
             self.register_buffer("known", torch.ones(n_items))
         self.learned = nn.ParameterDict()
@@ -73,12 +79,18 @@ class TextItems(ItemEncoder):
         self.vectors.zero_()
         self.vectors[has_text] = self._centred(vectors, domains[has_text])
 
+    @torch.no_grad()
+    def rescale(self, scale: Tensor) -> None:
+        """Take another scale () in place of the vectors' own."""
+        self.vectors.mul_(scale / self.scale)
+        self.scale.copy_(scale)
+
     def with_vectors(self, rows: Tensor, vectors: Tensor) -> Tensor:
         """``self.vectors`` (V, h) with text vectors (n, h) of ``rows`` (n,) in place of what these had."""
         return self.vectors.index_copy(0, rows, self._centred(vectors, self.item_domains[rows].long()))
 
     def encode(self, rows: Tensor) -> Tensor:
-        found: Tensor = self.project(embedding(rows, self._current))
+        found = self._mapped(embedding(rows, self._current), self.item_domains[rows])
         if self.table is not None:
             found = found + self.gate * self.known[rows][..., None] * self.table.encode(rows)
         return found
@@ -114,10 +126,17 @@ class TextItems(ItemEncoder):
         return self.vectors if self.live is None else self.live
 
     def _catalog(self) -> Tensor:
-        found: Tensor = self.project(self._current)
+        found = self._mapped(self._current, self.item_domains)
         if self.table is not None:
             found = found + self.gate * self.known[:, None] * self.table.weight
         return found
+
+    def _mapped(self, vectors: Tensor, domains: Tensor) -> Tensor:
+        """What is made of centred text vectors (..., h): (..., d)."""
+        found: Tensor = self.project(vectors)
+        if self.adapters is None:
+            return found
+        return self.adapters(found.flatten(0, -2), domains.flatten()).view_as(found)  # type: ignore[no-any-return]
 
     def _centred(self, vectors: Tensor, domains: Tensor) -> Tensor:
         """(t - m) s for text vectors (n, h) of items of these domains (n,)."""

@@ -24,8 +24,8 @@ class Tuning:
     """One language model in training.
 
     Attributes:
-        tokens_forward, tokens_backward: read so far, without padding.
-        parameters: numbers that learn, and those of the language model in all.
+        tokens_forward, tokens_backward: read since they were last taken, without padding.
+        parameters: how many numbers are ``learning``, and how many are in the matrices that a token is ``read`` by.
 
     Args:
         items: given the parameters that learn.
@@ -45,7 +45,7 @@ class Tuning:
             items.register_buffer("gathered", torch.zeros_like(items.vectors))
         self.parameters = {
             "learning": sum(parameter.numel() for parameter in learned.values()),
-            "all": sum(parameter.numel() for parameter in backbone.parameters()),
+            "read": sum(part.weight.numel() for part in backbone.modules() if isinstance(part, nn.Linear)),
         }
         self.tokens_forward = self.tokens_backward = 0
         self._distinct, self._entry = np.unique(rows, return_inverse=True)  # one sequence, whatever items share it
@@ -94,6 +94,12 @@ class Tuning:
             with torch.no_grad():
                 items.vectors = self._spread(entries, vectors.detach())
         items.live = self._live = None
+
+    def take_counts(self) -> tuple[int, int]:
+        """Tokens read forward and backward since this was last asked."""
+        counts = self.tokens_forward, self.tokens_backward
+        self.tokens_forward = self.tokens_backward = 0
+        return counts
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -1,0 +1,76 @@
+"""What a training took, in work that no machine changes: tokens, floating point operations, parameters."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from torch import nn
+
+from hydrarec.data.store import Dataset
+from hydrarec.items.text.items import TextItems
+from hydrarec.items.text.tuning import Tuning
+from hydrarec.models.neural import NeuralModel
+from hydrarec.train.checkpoint import Position
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Operations, a multiplication and an addition each counted, of a training's parts.
+
+    A product of a vector with a matrix of n numbers is 2 n forward and 4 n backward. What attention and scans do
+    between events, what norms and activations do, and padding are left out; of a language model, so is attention,
+    little on texts of some tens of tokens.
+
+    Attributes:
+        event: of the sequence layers and the scores of an event's candidates, forward and backward.
+        step: of the map of the text vectors of all items.
+        token_forward, token_backward: of the language model.
+    """
+
+    event: float
+    step: float
+    token_forward: float
+    token_backward: float
+
+    @classmethod
+    def of(
+        cls, model: NeuralModel, dataset: Dataset, counts: np.ndarray, sets: np.ndarray | None, tuning: Tuning | None
+    ) -> Self:
+        """The work of training ``model``.
+
+        Args:
+            counts: (V,) training events of each item.
+            sets: (V,) the set of items that each is told from; None: all.
+        """
+        d = model.config.d_model
+        candidates = float(dataset.n_items)
+        if sets is not None:
+            sizes = np.bincount(sets)[sets]
+            candidates = float((sizes * counts).sum() / max(counts.sum(), 1))
+        layers = model.parameter_counts()["encoder"]
+        mapped = model.items.project.weight.numel() * dataset.n_items if isinstance(model.items, TextItems) else 0
+        read, learned = (0, 0) if tuning is None else (tuning.parameters["read"], tuning.parameters["learning"])
+        return cls(
+            event=6 * (layers + d * candidates),
+            step=6 * mapped,
+            token_forward=2 * read,
+            token_backward=2 * read + 2 * min(learned, read),
+        )
+
+
+def flops(work: Work, position: Position, model: nn.Module) -> dict[str, Any]:
+    """``cost`` of a run: tokens read, operations, parameters that learned and that are kept.
+
+    Its seconds and its peak memory stand beside it. Vectors of a frozen language model are no training.
+    """
+    forward, backward = position.tokens_forward, position.tokens_backward
+    return {
+        "tokens_forward": forward,
+        "tokens_backward": backward,
+        "flops": work.event * position.events
+        + work.step * position.step
+        + work.token_forward * forward
+        + work.token_backward * backward,
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "stored_parameters": sum(value.numel() for value in model.state_dict().values()),
+    }

@@ -1,0 +1,174 @@
+"""A trained run adapted to the items of another domain."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from language_models import needs_llm
+from safetensors.torch import load_file
+from test_text_training import LOO, cache, settings, shop  # noqa: F401 (a fixture)
+
+from hydrarec.cli import main
+from hydrarec.data.store import Dataset
+from hydrarec.errors import InputError
+from hydrarec.progress import Silent
+from hydrarec.train.adapt import adapt
+from hydrarec.train.run import open_run
+from hydrarec.train.train import train
+
+pytestmark = needs_llm
+
+OTHER_TITLES = ["Toy Story", "Tea", "Green tea", "Rose soap", "A small boat", "Garden table"]
+LAYERS = "encoder."
+
+
+def other(titles=OTHER_TITLES, **columns):
+    """Another domain: users count through six items, the first of which the other domain has too, under the same id."""
+    histories = [[(user + t) % 6 for t in range(8)] for user in range(20)]
+    return Dataset.from_arrays(
+        np.array(histories).ravel(),
+        np.arange(0, 161, 8),
+        item_ids=np.array([0, 10, 11, 12, 13, 14]),
+        item_columns={"title": titles, **columns},
+        protocol=LOO,
+    )
+
+
+@pytest.fixture
+def trained(llama, tmp_path):
+    def make(**changes):
+        data = shop()
+        data.save(tmp_path / "data")
+        chosen = settings(llama, **{"items.kind": "both", **changes})
+        return train(Dataset.open(tmp_path / "data"), tmp_path / "run", chosen, LOO, progress=Silent())
+
+    return make
+
+
+def adapted(run, mode, data=None, out="adapted", **others):
+    return adapt(run.path, data or other(), run.path.parent / out, mode=mode, progress=Silent(), **others)
+
+
+def weights(run):
+    return load_file(run.path / "model.safetensors")
+
+
+def changed(before, after, start):
+    names = [name for name in after if name.startswith(start) and name in before]
+    return {name for name in names if before[name].shape == after[name].shape and not before[name].equal(after[name])}
+
+
+def test_zero_shot_takes_everything_and_learns_nothing(trained):
+    run = trained()
+    new = adapted(run, "zero-shot")
+    before, after = weights(run), weights(new)
+    assert not changed(before, after, LAYERS)
+    assert not changed(before, after, ("items.project", "items.gate", "items.scale"))
+    table = after["items.table.weight"]
+    assert not table[1:].any()
+    assert torch.equal(table[0], before["items.table.weight"][0])  # Toy Story, 0, in both
+    assert new.metrics["epochs"] == new.metrics["seconds"] == 0
+    assert new.metrics["cost"]["trainable_parameters"] == new.metrics["cost"]["flops"] == 0
+    was = new.metrics["before"]
+    assert was["metrics"] == pytest.approx(was["after"])
+
+
+def test_an_item_of_the_same_id_and_another_text_is_another(trained):
+    run = trained()
+    new = adapted(run, "zero-shot", other(["Another story", *OTHER_TITLES[1:]]))
+    assert not weights(new)["items.table.weight"].any()
+
+
+@pytest.mark.parametrize("mode", ["head", "adapter", "full"])
+def test_what_learns(trained, mode):
+    run = trained()
+    new = adapted(run, mode, overrides=["train.epochs=2"])
+    before, after = weights(run), weights(new)
+    assert bool(changed(before, after, LAYERS)) == (mode != "adapter")
+    assert bool(changed(before, after, "items.project")) == (mode == "full")
+    assert bool(after["items.table.weight"][1:].any()) == (mode == "full")
+    if mode == "adapter":
+        assert after["items.adapters.up"].any()
+        was = new.metrics["before"]
+        assert was["metrics"] == pytest.approx(was["after"])  # old items go through no adapter
+    assert new.metrics["epochs"] == 2
+    cost = new.metrics["cost"]
+    assert 0 < cost["trainable_parameters"] <= cost["stored_parameters"]
+    assert (cost["trainable_parameters"] == 2 * 16 * 8) == (mode == "adapter")
+
+
+def test_a_language_model_that_goes_on_learning_reads_old_texts_again(trained):
+    run = trained(**{"items.tuning.mode": "lora"})
+    new = adapted(run, "full", overrides=["train.epochs=1"])
+    assert changed(weights(run), weights(new), "items.learned")
+    cost = new.metrics["cost"]
+    assert 0 < cost["tokens_backward"] < cost["tokens_forward"]
+    same = adapted(run, "zero-shot", out="same")
+    assert same.metrics["before"]["metrics"] == pytest.approx(same.metrics["before"]["after"])
+
+
+def test_domains_of_the_same_name_are_the_same(trained, llama, tmp_path):
+    data = shop(domain=["a"] * 4 + ["b"] * 4)
+    chosen = settings(llama, **{"items.adapter": 2})
+    run = train(data, tmp_path / "run", chosen, LOO, progress=Silent())
+    new = adapted(run, "zero-shot", other(domain=["0"] * 3 + ["b"] * 3))
+    before, after = weights(run), weights(new)
+    for name in ("domains.weight", "items.adapters.up"):
+        assert torch.equal(after[name][1], before[name][1]), name
+        assert before[name][1].any()
+        assert not after[name][0].any()
+    assert new.metrics["before"] is None  # the data set was never saved
+
+
+def test_a_stopped_adaptation_goes_on_and_a_changed_start_is_refused(trained):
+    run = trained()
+    new = adapted(run, "full")
+    again = adapted(run, "full")
+    assert again.metrics == new.metrics
+    file = run.path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"abcd")
+    with pytest.raises(InputError, match=r"start\.weights was .*, now"):
+        adapted(run, "full")
+
+
+@pytest.mark.parametrize("changes", [{"model.n_layers": 2}, {"model.d_model": 12, "model.n_heads": 2}])
+def test_other_layers_are_refused(trained, changes):
+    run = trained()
+    with pytest.raises(InputError, match="the run to start from has other layers"):
+        adapted(run, "full", overrides=[f"{key}={value}" for key, value in changes.items()])
+
+
+def test_a_run_without_text_is_refused(trained):
+    run = trained(**{"items.kind": "table"})
+    with pytest.raises(InputError, match=r"has nothing to say of others; train with items\.kind=text"):
+        adapted(run, "full")
+
+
+def test_mode_needs_a_run():
+    from hydrarec.train.settings import resolve
+
+    with pytest.raises(InputError, match=r"start\.mode=head needs a trained run to start from"):
+        resolve(overrides=["start.mode=head"])
+
+
+def test_the_command(trained, tmp_path, capsys):
+    run = trained()
+    events = [(user, 10 + (user + t) % 5, 1_600_000_000 + 86_400 * t) for user in range(20) for t in range(8)]
+    (tmp_path / "new.csv").write_text("user,item,time\n" + "\n".join(",".join(map(str, row)) for row in events))
+    (tmp_path / "titles.csv").write_text(
+        "item,title\n" + "\n".join(f"{10 + i},{title}" for i, title in enumerate(OTHER_TITLES[1:]))
+    )
+    command = ["adapt", str(run.path), str(tmp_path / "new.csv"), "--items", str(tmp_path / "titles.csv")]
+    out = ["--out", str(tmp_path / "out"), "--protocol", "loo", "--mode", "head", "--set", "train.epochs=1"]
+    assert main([*command, *out, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = {"seconds", "tokens_forward", "tokens_backward", "flops", "trainable_parameters", "stored_parameters"}
+    assert set(found["cost"]) == {*expected, "peak_memory_bytes"}
+    assert {"metrics", "parameters", "validation", "before"} <= set(found)
+    assert main([*command, *out]) == 0
+    shown = capsys.readouterr().out
+    assert "where it came from: NDCG@10" in shown
+    assert "head, test" in shown
+    assert main([*command, "--out", str(tmp_path / "data")]) == 2
+    assert open_run(tmp_path / "out").settings.start.mode == "head"
