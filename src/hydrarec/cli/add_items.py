@@ -29,9 +29,9 @@ def add_items(
     strict
         An item without text is an error.
     """
-    from hydrarec.train.add_items import add_items as add
     from hydrarec.cli.output import print_json
     from hydrarec.progress import reporter
+    from hydrarec.train.add_items import add_items as add
     from hydrarec.train.run import open_run
 
     found = add(open_run(run), file, item=item, strict=strict, progress=reporter(json))

@@ -8,12 +8,12 @@ from language_models import TITLES, needs_llm
 from safetensors.torch import load_file
 from test_text_training import LOO, cache, settings, shop  # noqa: F401 (a fixture)
 
-from hydrarec.train.add_items import add_items
 from hydrarec.cli import main
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.progress import Silent
 from hydrarec.recommender import Recommender
 from hydrarec.train import run as run_module
+from hydrarec.train.add_items import add_items
 from hydrarec.train.run import open_run
 from hydrarec.train.train import train
 
