@@ -48,8 +48,10 @@ def run_missing(plan: Plan, *, jobs: int | None, progress: Progress, log: Callab
 def _prepared(data: DataSpec, protocol: Protocol, runs: Path, log: Callable[[str], None]) -> Path:
     """Read once, here, so that no run has to, and its peak memory is its own."""
     try:
-        given = {**data.columns, "items": Path(data.items) if data.items else None}
-        dataset = obtain(data.source, runs / "data" / data.name, protocol=protocol, log=log, **given)
+        source = data.source if isinstance(data.source, str) else list(data.source)
+        items = data.items if data.items is None or isinstance(data.items, str) else list(data.items)
+        given = {**data.columns, "items": items}
+        dataset = obtain(source, runs / "data" / data.name, protocol=protocol, log=log, **given)
         split(dataset, protocol)  # whether the data fits the protocol
     except InputError as error:
         raise InputError(f"data {data.name}: {error}") from error

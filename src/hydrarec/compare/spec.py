@@ -20,8 +20,9 @@ class DataSpec:
 
     Attributes:
         name: results are in ``NAME-PROTOCOL``.
-        source: events, or a prepared data set; relative to where the command runs, as every path here.
-        items: item text.
+        source: events, or a prepared data set; relative to where the command runs, as every path here. Several are
+            domains of one data set.
+        items: item text; where there are several sources, one for each.
         protocols: each makes one table.
         protocol: fields that differ from those that the protocol's name stands for.
         columns: keywords of ``prepare``; ``time = false`` where the rows are in order without times.
@@ -29,8 +30,8 @@ class DataSpec:
     """
 
     name: str
-    source: str
-    items: str | None = None
+    source: str | tuple[str, ...]
+    items: str | tuple[str, ...] | None = None
     protocols: tuple[SplitName, ...] = ("time",)
     protocol: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, Any] = field(default_factory=dict)
