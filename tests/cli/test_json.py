@@ -168,3 +168,14 @@ def test_demo(ask, call, refused, tmp_path, monkeypatch):
     (tmp_path / "mine" / "thesis.tex").touch()
     assert "no earlier demo" in refused("demo", "--out", tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+def test_simulate(ask, tmp_path):
+    found = ask("simulate", "--events", 1000, "--users", 50, "--items", 200, "--out", tmp_path / "e.parquet")
+    assert (found["out"], found["events"], found["users"]) == (str(tmp_path / "e.parquet"), 1000, 50)
+    assert found["items"] <= 200
+    assert found["bytes"] == (tmp_path / "e.parquet").stat().st_size
+    made = ask("prepare", tmp_path / "e.parquet", "--out", tmp_path / "d")
+    assert {name: made[name] for name in ("events", "users", "items")} == {
+        name: found[name] for name in ("events", "users", "items")
+    }

@@ -30,6 +30,7 @@ _COMMANDS = {
     "doctor": "Say what this machine offers and what of it is used.",
     "compare": "Run models on data sets with seeds, as a file says, and show the table.",
     "bench": "Measure how fast Hydra is on this machine, beside its rivals.",
+    "simulate": "Make events in any number.",
     "demo": "Train and compare models on a simulated shop.",
 }
 for _place, (_name, _help) in enumerate(_COMMANDS.items()):

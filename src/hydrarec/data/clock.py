@@ -2,9 +2,9 @@
 
 import numpy as np
 
-_START = 1672617600  # Monday, 2 January 2023, 00:00 UTC
-_DAY = 86400
-_HORIZON = 300 * _DAY
+START = 1672617600  # Monday, 2 January 2023, 00:00 UTC
+DAY = 86400
+_HORIZON = 300  # days
 _NIGHT_TO_NIGHT = [1, 1, 1, 1, 1, 2, 5, 9, 10, 9, 9, 10, 12, 10, 8, 8, 9, 12, 17, 22, 24, 20, 11, 4]
 _WEEK = np.concatenate([np.array(_NIGHT_TO_NIGHT) * day for day in (1, 1, 0.9, 1, 1.1, 1.7, 1.5)])
 _FAR = 10**12
@@ -30,15 +30,20 @@ def event_times(new_session: np.ndarray, offsets: np.ndarray, generator: np.rand
     sessions = np.bincount(owner, minlength=n_users)
     steps = generator.exponential(1.0, len(owner)) + 0.2
     total = np.bincount(owner, steps, minlength=n_users) + generator.exponential(1.0, n_users) + 0.2
-    starts = _clock(joined[owner] + (stays / total)[owner] * _restarting_sum(steps, sessions))
-    gaps = np.exp(generator.normal(np.log(_MEDIAN_GAP), _SPREAD, len(new_session))).clip(1, _LONGEST_GAP)
-    gaps[new_session] = 0
+    starts = busy_time(joined[owner] + (stays / total)[owner] * _restarting_sum(steps, sessions))
     session = np.cumsum(new_session) - 1
-    times = starts[session] + _restarting_sum(gaps, np.bincount(session))
+    times = starts[session] + since_start(new_session, generator)
     # A session that would start before the last one has ended waits for it; every event gets its own second.
     ahead = user * _FAR - np.arange(len(times))
-    seconds: np.ndarray = _START + np.maximum.accumulate(times.astype(np.int64) + ahead) - ahead
+    seconds: np.ndarray = START + np.maximum.accumulate(times.astype(np.int64) + ahead) - ahead
     return seconds
+
+
+def since_start(new_session: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """(E,) seconds since the start of each event's session; ``new_session`` (E,) tells which events start one."""
+    gaps = np.exp(generator.normal(np.log(_MEDIAN_GAP), _SPREAD, len(new_session))).clip(1, _LONGEST_GAP)
+    gaps[new_session] = 0
+    return _restarting_sum(gaps, np.diff(np.append(np.flatnonzero(new_session), len(new_session))))
 
 
 def _restarting_sum(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -50,8 +55,8 @@ def _restarting_sum(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return result
 
 
-def _clock(share: np.ndarray) -> np.ndarray:
-    """Seconds since the start at which ``share`` of all activity up to the horizon has passed."""
-    passed = np.concatenate([[0.0], np.cumsum(np.resize(_WEEK, _HORIZON // 3600))])
+def busy_time(share: np.ndarray, days: int = _HORIZON) -> np.ndarray:
+    """Seconds since the start at which ``share`` of all activity of the first ``days`` has passed."""
+    passed = np.concatenate([[0.0], np.cumsum(np.resize(_WEEK, 24 * days))])
     seconds: np.ndarray = np.interp(share, passed / passed[-1], 3600.0 * np.arange(len(passed)))
     return seconds
