@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,29 @@ with alone_in(pathlib.Path({str(tmp_path)!r})):
         other.kill()
     with alone_in(tmp_path):
         pass
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    path = tmp_path / "s[e]t"
+    program = f"""
+import pathlib, sys
+from hydrarec.files import whole_folder
+with whole_folder(pathlib.Path({str(path)!r})) as folder:
+    (folder / "half").write_text("half")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout is not None
+        half = Path(other.stdout.readline().strip()) / "half"
+        (tmp_path / ".s[e]t.mine").mkdir()  # not ours: no owner
+        with whole_folder(path) as mine:
+            (mine / "a").touch()
+            assert half.exists()
+        other.kill()
+    assert half.exists()
+    with whole_folder(path, overwrite=True) as mine:
+        (mine / "b").touch()
+    assert not half.parent.exists()
+    assert names(tmp_path) == [".s[e]t.mine", "s[e]t"]
+    assert names(path) == ["b"]

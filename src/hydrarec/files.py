@@ -4,18 +4,21 @@ Everything is written under a temporary name beside its place, flushed to disk, 
 disk leaves the old content, or nothing.
 """
 
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError  # its writer's name for a full disk
 
 from hydrarec.errors import HydrarecError, InputError
+
+_OWNER = ".owner"
 
 
 def _sync(path: Path) -> None:
@@ -50,6 +53,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder; on success it becomes ``path``, on any error it is removed.
 
+    What a process that was killed left of it is removed by the next one for the same ``path``.
+
     Raises:
         InputError: ``path`` exists and ``overwrite`` is false.
     """
@@ -57,9 +62,11 @@ def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; choose another name, or overwrite it (--overwrite)")
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_behind(path)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        yield temporary
+        with _owned(temporary):
+            yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
@@ -76,6 +83,39 @@ def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise HydrarecError(f"cannot write {path}: {reason}; nothing was changed") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Hold a lock on the file ``.owner`` in ``folder``, which is gone afterwards; a process that dies lets go."""
+    owner = folder / _OWNER
+    new = owner.with_suffix(".new")
+    with new.open("w") as file:
+        if _lock(file):
+            new.rename(owner)  # locked from the moment it has its name
+        yield
+        for each in (new, owner):
+            each.unlink(missing_ok=True)
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove temporary folders for ``path`` whose owner is dead."""
+    for owner in path.parent.glob(f".{glob.escape(path.name)}.*/{_OWNER}"):
+        with suppress(FileNotFoundError), owner.open() as file:
+            # One that is unlinked by now was let go by a process that has just finished.
+            if _lock(file) and os.fstat(file.fileno()).st_nlink:
+                shutil.rmtree(owner.parent, ignore_errors=True)
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock ``file`` against other processes until it is closed; false where another has it, or there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def write_json(path: Path, value: Any) -> None:

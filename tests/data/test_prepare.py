@@ -1,16 +1,25 @@
 import json
 import resource
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from hydrarec.data.engine import amount
 from hydrarec.data.prepare import prepare
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
+from hydrarec.data.traffic import Traffic, TrafficConfig, write_traffic
+from hydrarec.data.watch import watch
 from hydrarec.errors import HydrarecError, InputError
+from hydrarec.progress import Silent
 
 ML1M = Path(__file__).parents[3] / "shared" / "datasets" / "ml-1m"
 FRAME = pd.DataFrame({"user": list("bbaac"), "item": [3, 5, 3, 3, 9], "time": [7, 7, 1, 1, 4]})
@@ -63,9 +72,90 @@ def test_an_existing_data_set_stays_without_overwrite(tmp_path):
     assert prepare(FRAME[1:], tmp_path / "set", overwrite=True).n_events == 4
 
 
-def test_bad_memory():
-    with pytest.raises(InputError, match="4GB"):
-        prepare(FRAME, memory="much")
+@pytest.mark.parametrize("memory", ["much", "4", "0GB", "-1GB", "4GBit"])
+def test_bad_memory(memory):
+    with pytest.raises(InputError, match="write it like 4GB"):
+        prepare(FRAME, memory=memory)
+
+
+def test_amounts_of_memory():
+    amounts = {"4GB": 4 * 10**9, "1.5 GiB": 3 * 2**29, "800mb": 8 * 10**8, "2k": 2000, "1TiB": 2**40}
+    assert {text: amount(text) for text in amounts} == amounts
+
+
+LOG = TrafficConfig(n_events=20_000, n_users=500, n_items=300, days=5)
+
+
+def test_fingerprints_never_change():
+    """Of whole numbers, whose table is not copied, and of text and dates, whose table is."""
+    events = pa.concat_tables(Traffic(LOG, seed=1))
+    assert prepare(events).fingerprint.startswith("7d4908afa23de5bc69c9e4f640d5a0c4")
+    frame = events.to_pandas()
+    frame["user"], frame["time"] = "u" + frame["user"].astype(str), pd.to_datetime(frame["time"], unit="s")
+    frame["rating"] = 1.5
+    assert prepare(frame, threads=1).fingerprint.startswith("83463671b19462ba2dcdf1d6a3931879")
+
+
+def test_a_killed_one_leaves_nothing_that_is_taken_for_whole(tmp_path):
+    write_traffic(LOG, tmp_path / "log.parquet", progress=Silent())
+    program = """
+import os, signal, sys
+import hydrarec.data.prepare as module
+at = sys.argv[1]
+kill = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+if at == "ArrayWriter":
+    module.ArrayWriter.append = kill
+elif at == "rename":
+    module.Dataset.write_tables = kill
+else:
+    setattr(module, at, kill)
+module.prepare("log.parquet", "set")
+"""
+    for moment in ("merge", "_write_events", "ArrayWriter", "rename"):
+        done = subprocess.run([sys.executable, "-c", program, moment], cwd=tmp_path, check=False)
+        assert done.returncode == -9
+        assert not (tmp_path / "set").exists()
+        assert len(list(tmp_path.iterdir())) == 2  # the leftovers of one, not of all
+    dataset = prepare(tmp_path / "log.parquet", tmp_path / "set")
+    assert dataset.fingerprint == prepare(tmp_path / "log.parquet").fingerprint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.parquet", "set"]
+
+
+class Seen(Silent):
+    """Notes how far each task came."""
+
+    def __init__(self):
+        self.tasks = {}
+
+    @contextmanager
+    def task(self, description, total=None, *, done=0, unit="events"):
+        self.now = description
+        self.tasks[description] = [0, total]
+        yield self
+
+    def advance(self, n=1, text=None):
+        self.tasks[self.now][0] += n
+
+
+def test_progress_of_every_stage():
+    seen = Seen()
+    prepare(FRAME, progress=seen)
+    assert list(seen.tasks) == ["read", "count", "sort", "write"]
+    assert seen.tasks["write"] == [5, 5]
+
+
+def test_a_query_is_watched(monkeypatch):
+    monkeypatch.setattr("hydrarec.data.watch._SECONDS", 0.001)
+    seen, done = Seen(), [-1.0, 3.5, 3.0, 40.0]
+
+    class Connection:
+        def query_progress(self):
+            return done.pop(0) if done else 80.0
+
+    with watch(Connection(), seen, "sort"):
+        while seen.tasks["sort"][0] < 80:
+            time.sleep(0.001)
+    assert seen.tasks == {"sort": [80, 100]}
 
 
 def test_item_text():

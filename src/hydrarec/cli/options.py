@@ -35,7 +35,7 @@ class Columns:
     min_item: int = 1
     "Drop items with fewer events."
     memory: str | None = None
-    "Memory that reading may take, such as 4GB."
+    "Memory that preparing may take in all, such as 4GB."
 
     def given(self) -> dict[str, Any]:
         """Those that differ from their defaults, as keywords of ``prepare``."""

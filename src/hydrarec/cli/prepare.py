@@ -38,13 +38,21 @@ def prepare(
     from hydrarec.data.protocol import Protocol
     from hydrarec.data.split import leakage_warning, split
     from hydrarec.errors import InputError
-    from hydrarec.progress import say
+    from hydrarec.progress import reporter, say
 
     began = time.monotonic()
     chosen = Protocol.named(protocol.protocol or "time", **protocol.fields())
     if (warning := leakage_warning(chosen)) is not None:
         say(f"warning: {warning}")
-    dataset = make([source, *more], Path(out), protocol=chosen, overwrite=overwrite, log=say, **columns.given())
+    dataset = make(
+        [source, *more],
+        Path(out),
+        protocol=chosen,
+        overwrite=overwrite,
+        log=say,
+        progress=reporter(json),
+        **columns.given(),
+    )
     took = time.monotonic() - began
     targets = {"valid": 0, "test": 0}
     try:

@@ -1,6 +1,7 @@
 """DuckDB, set up to work within a memory limit and to keep the order of rows."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ import pyarrow as pa
 
 from hydrarec.errors import HydrarecError, InputError
 
+_USUAL_MEMORY, _OTHERS, _LEAST = 4 * 10**9, 2 * 10**8, 10**8
+
 
 @contextmanager
 def engine(
@@ -20,7 +23,7 @@ def engine(
     """A database in memory that spills to the folder ``spill``, which is gone afterwards.
 
     Args:
-        memory: a limit such as ``"4GB"``; None: half of the machine's memory.
+        memory: what the process may take in all, such as ``"4GB"``; None: half of the machine's memory, at most 4 GB.
         threads: None: as many as the machine has.
 
     Raises:
@@ -29,7 +32,8 @@ def engine(
     connection = duckdb.connect(":memory:")
     try:
         connection.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
-        connection.execute("SET enable_progress_bar = false")
+        # Counted for ``watch``, which shows it in its own way.
+        connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
         connection.execute("SET temp_directory = $1", [str(spill)])
         if threads is not None:
             connection.execute("SET threads = $1", [threads])
@@ -67,12 +71,26 @@ def to_reader(connection: duckdb.DuckDBPyConnection, query: str, rows: int) -> p
 
 
 def _limit(connection: duckdb.DuckDBPyConnection, memory: str | None) -> None:
-    if memory is None:
-        memory = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2 // 2**20}MiB"
-    try:
-        connection.execute("SET memory_limit = $1", [memory])
-    except duckdb.Error:
-        raise InputError(f"--memory {memory!r} is no amount of memory; write it like 4GB") from None
+    """Let DuckDB have what is left for it: Python and its libraries come to some 200 MB, and DuckDB itself takes up to
+    a twelfth more than it counts."""
+    allowed = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, _USUAL_MEMORY)
+    if memory is not None:
+        allowed = amount(memory)
+    limit = max(allowed * 11 // 12 - _OTHERS, min(allowed, _LEAST))
+    connection.execute("SET memory_limit = $1", [f"{limit // 1000}KB"])
+
+
+def amount(memory: str) -> int:
+    """Bytes of an amount of memory such as 4GB, 1.5 GiB or 800MB.
+
+    Raises:
+        InputError: it is none.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT])(i?)B?\s*", memory, re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise InputError(f"--memory {memory!r} is no amount of memory; write it like 4GB")
+    power = "KMGT".index(found[2].upper()) + 1
+    return round(float(found[1]) * float(1024 if found[3] else 1000) ** power)
 
 
 def _first_line(error: BaseException) -> str:

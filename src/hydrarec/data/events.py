@@ -19,7 +19,7 @@ class Events:
     ``row``, the place in the source, from 0.
 
     Attributes:
-        table: its name.
+        table: its name (it is a view of a table).
         place: what messages call the source.
         count: number of events.
         columns: how the source calls the columns.
@@ -80,9 +80,7 @@ def read_events(
         typed["rating"] = rating_expression(raw)
     if columns.domain is not None:
         typed["domain"], domains = domain_expression(raw)
-    selected = ", ".join(f"{expression} AS {quote(role)}" for role, expression in typed.items())
-    connection.execute(f"CREATE TABLE {table} AS SELECT {selected}, rowid AS row FROM raw")
-    connection.execute("DROP TABLE raw")
+    _make(raw, typed, table)
     made = connection.table(table)
     return Events(
         table=table,
@@ -93,3 +91,17 @@ def read_events(
         times=times,
         domains=domains,
     )
+
+
+def _make(raw: Raw, typed: dict[str, str], table: str) -> None:
+    """Make the view ``table`` of events, of the raw ones themselves where they have the right types already."""
+    plain = all(
+        role in raw.names and expression.replace('"', "") == f"CAST({role} AS {raw.type_of(role)})"
+        for role, expression in typed.items()
+    )
+    if plain:
+        raw.connection.execute(f"ALTER TABLE raw RENAME TO {table}_typed")
+    else:
+        selected = ", ".join(f"{expression} AS {quote(role)}" for role, expression in typed.items())
+        raw.connection.execute(f"CREATE TABLE {table}_typed AS SELECT {selected} FROM raw; DROP TABLE raw")
+    raw.connection.execute(f"CREATE VIEW {table} AS SELECT *, rowid AS row FROM {table}_typed")

@@ -26,9 +26,11 @@ from hydrarec.data.protocol import Protocol, SplitName
 from hydrarec.data.several import ALONE, by_name, roles_of_several, texts_of
 from hydrarec.data.source import quote
 from hydrarec.data.store import Dataset, identity
+from hydrarec.data.watch import watch
 from hydrarec.data.writer import ArrayWriter
 from hydrarec.errors import InputError
 from hydrarec.files import whole_folder
+from hydrarec.progress import Progress, Silent
 
 _DTYPES = {"item": np.int32, "time": np.int64, "rating": np.float32}
 _BATCH = 1 << 19
@@ -52,6 +54,7 @@ def prepare(
     threads: int | None = None,
     overwrite: bool = False,
     log: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Turn a table of events, or several, into a data set.
 
@@ -74,14 +77,17 @@ def prepare(
         protocol: a protocol, or the name of a usual one.
         min_user, min_item: drop users and items with fewer events than this, until all have as many (k-core).
             Events of the test part count too: published protocols do the same, but it is a look into the future.
-        memory: what DuckDB may use, such as ``"4GB"``; None: half of the machine's memory.
+        memory: what the process may take, such as ``"4GB"``; None: half of the machine's memory, at most 4 GB. Beyond
+            it, work goes on on disk, beside ``out``.
         threads: None: as many as the machine has.
         overwrite: replace ``out`` if it exists.
         log: told what was chosen and found, a line at a time.
+        progress: shows how far the work is.
 
     Raises:
         InputError: bad input; the message names the place and the remedy. HydrarecError: the disk is full, or
-            ``memory`` does not suffice. In either case ``out`` is as it was before.
+            ``memory`` does not suffice. In either case ``out`` is as it was before. What a killed process left half
+            written is removed by the next call with the same ``out``.
     """
     for name, least in (("min-user", min_user), ("min-item", min_item)):
         if least < 1:
@@ -91,22 +97,24 @@ def prepare(
     protocol = protocol if isinstance(protocol, Protocol) else Protocol.named(protocol)
     if time is False and protocol.split == "time":
         raise InputError("protocol time needs event times; use --protocol loo, or name the column with --time")
-    say = log or (lambda line: None)
+    say, progress = log or (lambda line: None), progress or Silent()
     roles = {"user": user, "item": item, "time": time, "rating": rating, "domain": domain}
     if ALONE not in sources:
         roles |= roles_of_several(time, domain)
 
     def fill(folder: Path) -> None:
         with engine(folder / "spill", memory=memory, threads=threads) as connection:
-            parts = _read(connection, sources, roles, say)
+            with watch(connection, progress, "read"):
+                parts = _read(connection, sources, roles, say)
             merged = merge(connection, parts)
             facts = _facts(parts)
-            item_table, user_table = _filter(connection, min_user, min_item, facts, say)
+            with watch(connection, progress, "count"):
+                item_table, user_table = _filter(connection, min_user, min_item, facts, say)
             if merged.domains:
                 item_table = join_domains(connection, item_table, merged.domains, place=facts["source"], log=say)
             if texts:
                 item_table = join_text(connection, item_table, _item_text(texts, parts), log=say)
-            _write_events(connection, folder, user_table, merged)
+            _write_events(connection, folder, user_table, merged, progress)
         _finish(folder, item_table, user_table, merged, protocol, facts, say)
 
     if out is None:
@@ -171,7 +179,9 @@ def _filter(
     return item_table, user_table
 
 
-def _write_events(connection: duckdb.DuckDBPyConnection, folder: Path, user_table: pa.Table, merged: Merged) -> None:
+def _write_events(
+    connection: duckdb.DuckDBPyConnection, folder: Path, user_table: pa.Table, merged: Merged, progress: Progress
+) -> None:
     """Stream the events, sorted and numbered, into the arrays' files."""
     lengths = user_table["events"].to_numpy()
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -183,21 +193,26 @@ def _write_events(connection: duckdb.DuckDBPyConnection, folder: Path, user_tabl
             f"FROM {name}s"
         )
     extra = ["rating"] * merged.has_ratings
-    reader = to_reader(
-        connection,
+    query = (
         f"SELECT item_rows.n AS item, time{''.join(f', {name}' for name in extra)} FROM events "
         'JOIN user_rows ON events."user" = user_rows.id JOIN item_rows ON events.item = item_rows.id '
-        "ORDER BY user_rows.n, time, row",
-        _BATCH,
+        "ORDER BY user_rows.n, time, row"
     )
+    with watch(connection, progress, "sort"):
+        reader = to_reader(connection, query, _BATCH)  # the sort is over when the first batch is there
     files = {"item": "items.npy", "time": "times.npy"} | {name: f"columns/{name}.npy" for name in extra}
-    with ArrayWriter({folder / file: _DTYPES[name] for name, file in files.items()}, int(offsets[-1])) as writer:
+    dtypes = {folder / file: _DTYPES[name] for name, file in files.items()}
+    with (
+        progress.task("write", total=int(offsets[-1])) as task,
+        ArrayWriter(dtypes, int(offsets[-1])) as writer,
+    ):
         for batch in reader:
             arrays = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in files}
             arrays["time"] = np.floor_divide(
                 arrays["time"], merged.per_second
             )  # whole seconds; sorting saw the full time
             writer.append({folder / file: arrays[name] for name, file in files.items()})
+            task.advance(len(batch))
 
 
 def _finish(
