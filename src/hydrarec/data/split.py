@@ -1,12 +1,16 @@
 """Splits: which events train, and which are asked for in validation and test."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from hydrarec.data.protocol import Protocol, TargetName
+from hydrarec.data.quantile import Quantiles
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
+
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +67,17 @@ def time_boundaries(dataset: Dataset, protocol: Protocol) -> tuple[int, int]:
     times = np.asarray(dataset.times)
     if not len(times):
         raise InputError("the data set has no events; nothing can be split")
-    first, last = int(times.min()), int(times.max())
-    test = protocol.boundary if protocol.boundary is not None else _quantile(times, protocol.quantile)
+    quantiles = Quantiles(times)
+    first, last = quantiles.low, quantiles.high
+    test = protocol.boundary
+    if test is None:
+        test = math.ceil(quantiles.quantile(protocol.quantile, among=len(times)))
     if not first < test <= last:
         raise InputError(
             f"the time boundary {test} must lie after the first event ({first}) and not after the last "
             f"({last}); choose another boundary or quantile, or use --protocol loo"
         )
-    valid = _quantile(times[times < test], protocol.quantile)
+    valid = math.ceil(quantiles.quantile(protocol.quantile, among=quantiles.below(test)))
     return (valid if valid > first else test), test
 
 
@@ -82,11 +89,6 @@ def leakage_warning(protocol: Protocol) -> str | None:
     if protocol.split == "hstu":
         leak += ", and without validation any choice of model is a choice on the test set"
     return f"{leak}; --protocol time is the honest one"
-
-
-def _quantile(times: np.ndarray, quantile: float) -> int:
-    """The smallest whole second at or above the (linearly interpolated) quantile."""
-    return int(np.ceil(np.quantile(times, quantile)))
 
 
 def _split_last(offsets: np.ndarray, *, n_held_out: int) -> Split:
@@ -112,8 +114,12 @@ def _split_by_time(dataset: Dataset, protocol: Protocol) -> Split:
 
 def first_at_or_after(times: np.ndarray, offsets: np.ndarray, boundary: int) -> np.ndarray:
     """(U,) position of each user's first event at or after ``boundary``, else the end of the history."""
-    after = np.searchsorted(np.flatnonzero(times >= boundary), offsets)  # (U+1,) how many before each offset
-    result: np.ndarray = offsets[1:] - np.diff(after)
+    result = np.array(offsets[1:])
+    for start in range(0, len(times), _CHUNK):
+        after = np.flatnonzero(times[start : start + _CHUNK] >= boundary) + start
+        first, last = np.searchsorted(offsets, [start, start + _CHUNK], side="right")
+        users = slice(max(first - 1, 0), last)  # whose histories reach into the chunk
+        result[users] -= np.diff(np.searchsorted(after, offsets[users.start : last + 1]))
     return result
 
 

@@ -14,11 +14,11 @@ _SECONDS = 0.2
 @contextmanager
 def watch(connection: duckdb.DuckDBPyConnection, progress: Progress, description: str) -> Iterator[None]:
     """Show how far the queries are that run in the body, in percent; a later one never sets the bar back."""
-    over = Event()
+    over, shown = Event(), 0
     with progress.task(description, total=100, unit="%") as task:
 
         def look() -> None:
-            shown = 0
+            nonlocal shown
             while not over.wait(_SECONDS):
                 step = int(connection.query_progress()) - shown  # -1 while DuckDB does not know
                 if step > 0:
@@ -32,3 +32,4 @@ def watch(connection: duckdb.DuckDBPyConnection, progress: Progress, description
         finally:
             over.set()
             looking.join()
+        task.advance(100 - shown)
