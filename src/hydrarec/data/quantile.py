@@ -34,7 +34,7 @@ class Quantiles:
         return sum(int(np.count_nonzero(chunk < bound)) for chunk in self._chunks())
 
     def _sorted(self, place: int, low: int, high: int, before: int) -> int:
-        """The number at ``place`` in ascending order, one from ``low`` to ``high``; ``before`` are smaller than that."""
+        """The number at ``place`` in ascending order, from ``low`` to ``high``; ``before`` are below ``low``."""
         width = -(-(high - low + 1) // _BINS)
         upto = before + self._counts(low, high, width)
         bin_ = int(np.searchsorted(upto, place, side="right"))

@@ -16,7 +16,7 @@ class ItemTable(ItemEncoder):
     def __init__(self, n_items: int, width: int, std: float = 0.02) -> None:
         super().__init__()
         self.std = std
-        self.weight = nn.Parameter(_draw(n_items, width, std))
+        self.weight = nn.Parameter(draw(n_items, width, std))
 
     @property
     def n_items(self) -> int:  # type: ignore[override]
@@ -31,9 +31,10 @@ class ItemTable(ItemEncoder):
     @torch.no_grad()
     def add(self, n: int) -> None:
         """Append ``n`` new items with fresh vectors. The parameter is a new one: make the optimiser after."""
-        fresh = _draw(n, self.weight.shape[1], self.std).to(self.weight)
+        fresh = draw(n, self.weight.shape[1], self.std).to(self.weight)
         self.weight = nn.Parameter(torch.cat([self.weight, fresh]), requires_grad=self.weight.requires_grad)
 
 
-def _draw(n: int, width: int, std: float) -> Tensor:
+def draw(n: int, width: int, std: float) -> Tensor:
+    """(n, width) float32 from a normal distribution truncated at two deviations."""
     return nn.init.trunc_normal_(torch.empty(n, width), std=std, a=-2 * std, b=2 * std)

@@ -1,0 +1,127 @@
+"""Tables of which training touches the rows of a batch, and nothing else.
+
+What a batch reads is a small leaf of the graph, the distinct rows in float32, whatever the table itself is made of. Its
+gradient is as small. ``RowwiseAdagrad`` takes it, and writes the rows back.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from hydrarec.items.contract import ItemEncoder
+
+
+class RowEncoder(ItemEncoder):
+    """Vectors of V items that are made of tables of rows."""
+
+    @property
+    @abstractmethod
+    def tables(self) -> "tuple[RowTable, ...]":
+        """What ``RowwiseAdagrad`` trains."""
+
+    @abstractmethod
+    def add(self, n: int) -> None:
+        """Append ``n`` new items with fresh vectors."""
+
+    def catalog(self) -> Tensor:
+        """Vectors of every item, (V, d); ``chunks`` where that is too much at a time."""
+        return self.encode(torch.arange(self.n_items))
+
+    @torch.no_grad()
+    def chunks(self, size: int = 65_536) -> Iterator[tuple[int, Tensor]]:
+        """(first row, vectors (n, d)) of the whole catalog in order, without gradient."""
+        for first in range(0, self.n_items, size):
+            yield first, self.encode(torch.arange(first, min(first + size, self.n_items)))
+
+
+class RowTable(RowEncoder):
+    """Vectors of V items in some storage, with one number of optimiser state an item.
+
+    In training mode, and with gradients enabled, every ``encode`` lends the rows that it reads, until
+    ``take_gradient`` or ``forget``. One call for all rows of a batch reads each of them once.
+
+    Attributes:
+        squares: (V,) float32, the sum over steps of each row's mean squared gradient.
+        lent: (rows (n,) int64, their vectors (n, d) float32, leaves that get gradients), a pair an ``encode``.
+    """
+
+    squares: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lent: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def n_items(self) -> int:  # type: ignore[override]
+        return len(self.squares)
+
+    @property
+    def tables(self) -> "tuple[RowTable, ...]":
+        return (self,)
+
+    @abstractmethod
+    def read(self, rows: Tensor) -> Tensor:
+        """Vectors of ``rows`` (n,) int64: (n, d) float32, a copy."""
+
+    @abstractmethod
+    def write(self, rows: Tensor, vectors: Tensor) -> None:
+        """Replace ``rows`` (n,) int64, distinct, by ``vectors`` (n, d) float32, rounded without bias."""
+
+    def encode(self, rows: Tensor) -> Tensor:
+        rows = rows.to(self.squares.device)
+        if not (self.training and torch.is_grad_enabled()):
+            return self.read(rows.reshape(-1)).reshape(*rows.shape, -1)
+        distinct, places = rows.unique(return_inverse=True)
+        vectors = self.read(distinct).requires_grad_()
+        self.lent.append((distinct, vectors))
+        return nn.functional.embedding(places, vectors)
+
+    @torch.no_grad()
+    def take_gradient(self) -> tuple[Tensor, Tensor] | None:
+        """Distinct rows (n,) and the sum of the gradients of each (n, d); None where there are none."""
+        found = [(rows, vectors.grad) for rows, vectors in self.lent if vectors.grad is not None]
+        self.forget()
+        if not found:
+            return None
+        if len(found) == 1:
+            return found[0]
+        distinct, places = torch.cat([rows for rows, _ in found]).unique(return_inverse=True)
+        total = found[0][1].new_zeros(len(distinct), found[0][1].shape[1])
+        return distinct, total.index_add_(0, places, torch.cat([gradient for _, gradient in found]))
+
+    def forget(self) -> None:
+        """Drop what was lent, with its gradients."""
+        self.lent.clear()
+
+
+class RowwiseAdagrad:
+    """Adagrad with one learning rate a row: w -= lr * g / (sqrt(sum over steps of mean(g^2)) + eps).
+
+    The form that FBGEMM and TorchRec call exact rowwise Adagrad. Its state lies in the tables, so it is saved with
+    them.
+
+    Attributes:
+        lr: the learning rate; it may change between steps.
+    """
+
+    def __init__(self, *tables: RowTable, lr: float = 0.05, eps: float = 1e-8) -> None:
+        self.tables, self.lr, self.eps = tables, lr, eps
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update the rows that got a gradient since the last step."""
+        for table in self.tables:
+            if (found := table.take_gradient()) is None:
+                continue
+            rows, gradient = found
+            squares = table.squares[rows] + gradient.square().mean(1)
+            table.squares[rows] = squares
+            rate = self.lr / (squares.sqrt() + self.eps)
+            table.write(rows, table.read(rows).addcmul_(gradient, rate[:, None], value=-1))
+
+    def zero_grad(self) -> None:
+        """Forget the rows that were read since the last step."""
+        for table in self.tables:
+            table.forget()
