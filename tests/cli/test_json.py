@@ -171,7 +171,7 @@ def test_demo(ask, call, refused, tmp_path, monkeypatch):
 
 
 def test_simulate(ask, tmp_path):
-    found = ask("simulate", "--events", 1000, "--users", 50, "--items", 200, "--out", tmp_path / "e.parquet")
+    found = ask("simulate", "--events", "1e3", "--users", 50, "--items", 200, "--out", tmp_path / "e.parquet")
     assert (found["out"], found["events"], found["users"]) == (str(tmp_path / "e.parquet"), 1000, 50)
     assert found["items"] <= 200
     assert found["bytes"] == (tmp_path / "e.parquet").stat().st_size
@@ -179,3 +179,13 @@ def test_simulate(ask, tmp_path):
     assert {name: made[name] for name in ("events", "users", "items")} == {
         name: found[name] for name in ("events", "users", "items")
     }
+
+
+def test_plan(ask):
+    found = ask("plan", "--items", "1e9", "--dim", 128, "--gpus", 8, "--no-rates")
+    assert set(found["parts"]) == {"weights_bytes", "optimizer_bytes", "id_map_bytes", "index_bytes"}
+    assert found["parts"]["weights_bytes"] == 256 * 10**9
+    assert (found["items"], found["encoder"], found["fits"]) == (10**9, "float16", True)
+    assert 32.5e9 < found["per_gpu_bytes"] < 32.6e9
+    assert "seconds_per_billion_events" not in found
+    assert ask("plan", "--items", 10**9, "--encoder", "int8", "--no-rates")["encoder"] == "int8"

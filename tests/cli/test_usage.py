@@ -8,7 +8,7 @@ from events import ITEMS, TINY_SET
 import hydrarec
 from hydrarec.models.registry import NAMES
 
-COMMANDS = ("prepare", "train", "evaluate", "recommend", "info", "doctor", "demo")
+COMMANDS = ("prepare", "train", "evaluate", "recommend", "info", "doctor", "simulate", "plan", "demo")
 
 
 @pytest.mark.parametrize("command", [(), *[(command,) for command in COMMANDS]])
@@ -54,6 +54,13 @@ def test_version(call):
         (["train", "x.csv", "--out", "r", "--quantile", "2"], "quantile is 2.0"),
         (["prepare", "x.csv", "--out", "d", "--memory", "lots"], "'lots' is no amount of memory; write it like 4GB"),
         (["evaluate", "r", "--split", "train"], "--split"),
+        (
+            ["simulate", "--events", "9", "--users", "10", "--items", "5", "--out", "e.parquet"],
+            "10 users need an event",
+        ),
+        (["simulate", "--events", "9.5", "--users", "1", "--items", "5", "--out", "e.parquet"], "no whole number"),
+        (["plan", "--items", "many"], "--items"),
+        (["plan", "--items", "9", "--gpu-memory", "80"], "--gpu-memory '80' is no amount of memory"),
         (["recommend", "r"], "exactly one of --user, --history and --all"),
         (["recommend", "r", "--user", "1", "--history", "1"], "exactly one of"),
         (["recommend", "r", "--user", "1", "--times", "1"], "--times belongs to --history"),
@@ -131,3 +138,10 @@ def test_a_finished_run_says_so(call, place):
     done = call("train", place / "events.csv", "--out", place / "markov", "--model", "markov")
     assert done.code == 0
     assert "was finished before; these are its results" in done.err
+
+
+def test_a_plan_fits_80_columns(call):
+    done = call("plan", "--items", "1e9", "--dim", 128, "--gpus", 8, "--no-rates")
+    assert done.code == 0
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert "float16" in done.out

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from hydrarec.data.engine import amount
+from hydrarec.amount import amount
 from hydrarec.data.prepare import prepare
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.split import split
@@ -80,7 +80,7 @@ def test_bad_memory(memory):
 
 def test_amounts_of_memory():
     amounts = {"4GB": 4 * 10**9, "1.5 GiB": 3 * 2**29, "800mb": 8 * 10**8, "2k": 2000, "1TiB": 2**40}
-    assert {text: amount(text) for text in amounts} == amounts
+    assert {text: amount(text, "--memory") for text in amounts} == amounts
 
 
 LOG = TrafficConfig(n_events=20_000, n_users=500, n_items=300, days=5)

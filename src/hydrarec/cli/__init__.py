@@ -31,6 +31,7 @@ _COMMANDS = {
     "compare": "Run models on data sets with seeds, as a file says, and show the table.",
     "bench": "Measure how fast Hydra is on this machine, beside its rivals.",
     "simulate": "Make events in any number.",
+    "plan": "Say what a catalog of any size takes.",
     "demo": "Train and compare models on a simulated shop.",
 }
 for _place, (_name, _help) in enumerate(_COMMANDS.items()):

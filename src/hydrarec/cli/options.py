@@ -1,13 +1,27 @@
 """Options that several commands share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
+
+
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    """A whole number, written like 1000000, 1_000_000 or 1e6."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        if not float(text).is_integer():
+            raise ValueError(f"{text!r} is no whole number") from None
+        return int(float(text))
+
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Json = Annotated[Flag, Parameter(name="--json", help="Print one JSON object, nothing else.")]
+Count = Annotated[int, Parameter(converter=_whole)]
 Out = Annotated[Path, Parameter(help="Folder to write.")]
 
 

@@ -50,6 +50,21 @@ def print_groups(protocol: Protocol, title: str, groups: Mapping[str, dict[str, 
     table(title, [title.removeprefix("by "), "targets", *shown], rows)
 
 
+def print_plan(config: Any, plan: Any, taken: dict[str, float] | None) -> None:
+    """A plan of a catalog (``items.plan``), and the seconds of a billion events."""
+    shown = [[name, size / 1e9, "yes" if name == plan.encoder else ""] for name, size in plan.encoders.items()]
+    memory = f"{config.gpu_memory / 1e9:,.0f} GB"
+    table(f"{config.items:,} items of width {config.dim}", ["encoder", f"GB on each GPU ({memory})", "planned"], shown)
+    print()
+    table(f"all {config.gpus} GPUs", ["part", "GB"], [[name[:-6], size / 1e9] for name, size in plan.parts.items()])
+    print(f"the id map and the index ({plan.index}) lie in a host's memory")
+    print(f"each GPU sends {plan.traffic_bytes_per_step / 1e6:,.1f} MB a step of {config.events:,} events")
+    for part, value in (taken or {}).items():
+        print(f"a billion events take {seconds(value)} for the {part}, at the rate of this machine's CPU")
+    if not plan.fits:
+        print("it does not fit: item vectors should take at most 80 % of a GPU's memory")
+
+
 def print_facts(facts: dict[str, Any], width: int = 78) -> None:
     """Values by name, one below the other; a table of values within a line or a few, as ``name value`` pairs."""
     indent = max(map(len, facts), default=0) + 2

@@ -5,18 +5,18 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hydrarec.cli.options import Json
+from hydrarec.cli.options import Count, Json
 
 
 def simulate(
     *,
-    events: int,
-    users: int,
-    items: int,
+    events: Count,
+    users: Count,
+    items: Count,
     out: Annotated[Path, Parameter(help="Parquet file to write.")],
     seed: int = 0,
     days: int = 30,
-    new_items_per_day: int = 0,
+    new_items_per_day: Count = 0,
     json: Json = False,
 ) -> None:
     """Make a log of events, in order of time: popular and rare items, busy and idle users, and rules to learn.

@@ -1,7 +1,6 @@
 """DuckDB, set up to work within a memory limit and to keep the order of rows."""
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from hydrarec.errors import HydrarecError, InputError
+from hydrarec.amount import amount
+from hydrarec.errors import HydrarecError
 
 _USUAL_MEMORY, _OTHERS, _LEAST = 4 * 10**9, 2 * 10**8, 10**8
 
@@ -75,22 +75,9 @@ def _limit(connection: duckdb.DuckDBPyConnection, memory: str | None) -> None:
     a twelfth more than it counts."""
     allowed = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, _USUAL_MEMORY)
     if memory is not None:
-        allowed = amount(memory)
+        allowed = amount(memory, "--memory")
     limit = max(allowed * 11 // 12 - _OTHERS, min(allowed, _LEAST))
     connection.execute("SET memory_limit = $1", [f"{limit // 1000}KB"])
-
-
-def amount(memory: str) -> int:
-    """Bytes of an amount of memory such as 4GB, 1.5 GiB or 800MB.
-
-    Raises:
-        InputError: it is none.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT])(i?)B?\s*", memory, re.IGNORECASE)
-    if found is None or not float(found[1]):
-        raise InputError(f"--memory {memory!r} is no amount of memory; write it like 4GB")
-    power = "KMGT".index(found[2].upper()) + 1
-    return round(float(found[1]) * float(1024 if found[3] else 1000) ** power)
 
 
 def _first_line(error: BaseException) -> str:

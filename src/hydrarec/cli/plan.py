@@ -1,0 +1,63 @@
+"""``hydrarec plan``."""
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from hydrarec.cli.options import Count, Flag, Json
+
+
+def plan(
+    *,
+    items: Count,
+    dim: int = 64,
+    gpus: int = 1,
+    gpu_memory: Annotated[str, Parameter(name="--gpu-memory")] = "80GB",
+    encoder: Literal["table", "float32", "float16", "int8", "quotient_remainder"] | None = None,
+    events: Count = 8192,
+    negatives: Count = 8192,
+    id_length: int = 0,
+    no_rates: Flag = False,
+    json: Json = False,
+) -> None:
+    """Say what a catalog takes in memory, traffic and time, and which item encoder fits.
+
+    Parameters
+    ----------
+    items, dim
+        Items of the catalog, and the width of their vectors.
+    gpus, gpu_memory
+        Tables are sharded over so many GPUs of so much memory.
+    encoder
+        The first that fits by default, the most accurate first.
+    events, negatives
+        Of a step on one GPU.
+    id_length
+        Mean bytes of an id that is text; 0 where ids are whole numbers.
+    no_rates
+        Do not measure this machine for the seconds of a billion events.
+    """
+    from dataclasses import asdict
+
+    from hydrarec.amount import amount
+    from hydrarec.bench.rates import seconds_per_billion_events
+    from hydrarec.cli.output import print_json, print_plan
+    from hydrarec.items.plan import PlanConfig
+    from hydrarec.items.plan import plan as make
+
+    config = PlanConfig(
+        items=items,
+        dim=dim,
+        gpus=gpus,
+        gpu_memory=amount(gpu_memory, "--gpu-memory"),
+        encoder=encoder,
+        events=events,
+        negatives=negatives,
+        id_length=id_length,
+    )
+    found = make(config)
+    seconds = None if no_rates else seconds_per_billion_events(found.encoder, config)
+    if json:
+        print_json({**asdict(config), **asdict(found), **({"seconds_per_billion_events": seconds} if seconds else {})})
+    else:
+        print_plan(config, found, seconds)

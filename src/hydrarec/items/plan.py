@@ -1,0 +1,166 @@
+"""What a catalog takes, before anything is bought: bytes by part, and the item encoder that fits."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from hydrarec.errors import InputError
+
+EncoderName = Literal["table", "float32", "float16", "int8", "quotient_remainder"]
+_SHARE = 0.8  # of a GPU's memory that item vectors may take; the rest is for the sequence encoder and its activations
+_SMALL = 100_000  # items up to which the plain table with dense gradients costs no more time than its rows
+_EXACT = 1_000_000  # items up to which every one is scored
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """What is asked.
+
+    Attributes:
+        items: V. dim: d. gpus: over which the tables are sharded by rows.
+        gpu_memory: bytes of each.
+        encoder: None chooses the first that fits, the most accurate first.
+        events, negatives: of a step on one GPU.
+        id_length: mean bytes of an id that is text; 0: ids are whole numbers.
+    """
+
+    items: int
+    dim: int = 64
+    gpus: int = 1
+    gpu_memory: int = 80 * 10**9
+    encoder: EncoderName | None = None
+    events: int = 8192
+    negatives: int = 8192
+    id_length: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("items", 2), ("dim", 1), ("gpus", 1), ("gpu_memory", 1), ("events", 1), ("negatives", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+
+    @property
+    def rows(self) -> int:
+        """Distinct rows of a step on one GPU, at most: targets are the inputs, one event later."""
+        return min(self.events + 1 + self.negatives, self.items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """Bytes of an encoder's tables and of their optimiser, all GPUs together, and of what a step adds on each."""
+
+    weights: int
+    optimizer: int
+    step: int
+    sharded: bool = True
+
+    def per_gpu(self, gpus: int) -> int:
+        return math.ceil((self.weights + self.optimizer) / (gpus if self.sharded else 1)) + self.step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The answer, in bytes.
+
+    Attributes:
+        encoder: the one asked for, or the first that fits.
+        parts: ``weights_bytes`` and ``optimizer_bytes`` of all GPUs together; ``id_map_bytes`` and ``index_bytes``,
+            which lie in the memory of a host.
+        per_gpu_bytes: of tables, their optimiser, and the rows of a step.
+        encoders: the same for every encoder.
+        fits: whether that is at most 0.8 of a GPU.
+        index: ``exact`` or ``ivf``.
+        traffic_bytes_per_step: what each GPU sends: ids out, vectors there and gradients back.
+    """
+
+    encoder: str
+    parts: dict[str, int]
+    per_gpu_bytes: int
+    encoders: dict[str, int]
+    fits: bool
+    index: str
+    traffic_bytes_per_step: int
+
+
+def plan(config: PlanConfig) -> Plan:
+    """Size a catalog.
+
+    Raises:
+        InputError: not even hashed tables fit.
+    """
+    tables = {name: make(config) for name, make in _TABLES.items()}
+    sizes = {name: each.per_gpu(config.gpus) for name, each in tables.items()}
+    encoder = config.encoder or _choose(config, sizes)
+    index = "exact" if config.items <= _EXACT else "ivf"
+    return Plan(
+        encoder=encoder,
+        parts={
+            "weights_bytes": tables[encoder].weights,
+            "optimizer_bytes": tables[encoder].optimizer,
+            "id_map_bytes": id_map_bytes(config.items, config.id_length),
+            "index_bytes": index_bytes(config.items, config.dim, index),
+        },
+        per_gpu_bytes=sizes[encoder],
+        encoders=sizes,
+        fits=sizes[encoder] <= _SHARE * config.gpu_memory,
+        index=index,
+        traffic_bytes_per_step=_traffic(config) if tables[encoder].sharded else 0,
+    )
+
+
+def id_map_bytes(items: int, id_length: int = 0) -> int:
+    """A ``Vocabulary``: 8 bytes a whole number; of text its bytes and a 4-byte offset."""
+    return items * (id_length + 4 if id_length else 8)
+
+
+def index_bytes(items: int, dim: int, index: str) -> int:
+    """``exact``: the normalised catalog in float32. ``ivf``: vectors in half precision, 8-byte ids, and 4 sqrt(V)
+    centroids in float32 (the inverted file of faiss with scalar quantisation to 16 bits)."""
+    if index == "exact":
+        return 4 * items * dim
+    return items * (2 * dim + 8) + 4 * math.isqrt(items) * 4 * dim
+
+
+def _choose(config: PlanConfig, sizes: dict[str, int]) -> str:
+    for name, size in sizes.items():
+        if size <= _SHARE * config.gpu_memory and (name != "table" or config.items <= _SMALL):
+            return name
+    least = min(sizes.values())
+    raise InputError(
+        f"no item encoder fits: the smallest takes {least:,} bytes on each of {config.gpus} GPUs of "
+        f"{config.gpu_memory:,}, of which {_SHARE:.0%} are for items; take more GPUs or a smaller --dim"
+    )
+
+
+def _traffic(config: PlanConfig) -> int:
+    away = (config.gpus - 1) / config.gpus  # of the rows lie on another GPU
+    return round(config.rows * away * (8 + 2 * 4 * config.dim))
+
+
+def _plain(config: PlanConfig) -> Tables:
+    """With AdamW's two moments and a dense gradient, on every GPU."""
+    weights = 4 * config.items * config.dim
+    return Tables(weights=weights, optimizer=2 * weights, step=weights, sharded=False)
+
+
+_Sizing = Callable[[PlanConfig], Tables]
+
+
+def _rows(bytes_a_row: Callable[[int], int], n_rows: Callable[[int], int] = lambda items: items) -> _Sizing:
+    """Tables of rows: rowwise Adagrad's number a row, and a step's vectors with their gradients in float32."""
+
+    def tables(config: PlanConfig) -> Tables:
+        rows = n_rows(config.items)
+        step = 2 * 4 * config.rows * config.dim
+        return Tables(weights=rows * bytes_a_row(config.dim), optimizer=4 * rows, step=step)
+
+    return tables
+
+
+_TABLES: dict[str, _Sizing] = {  # the most accurate first
+    "table": _plain,
+    "float32": _rows(lambda dim: 4 * dim),
+    "float16": _rows(lambda dim: 2 * dim),
+    "int8": _rows(lambda dim: dim + 4),
+    "quotient_remainder": _rows(lambda dim: 4 * dim, lambda items: 2 * math.ceil(math.sqrt(items))),
+}
