@@ -8,10 +8,9 @@ import torch
 
 from hydrarec.bench.training import training
 from hydrarec.items.compact import FloatTable, Int8Table
-from hydrarec.items.contract import ItemEncoder
 from hydrarec.items.hashed import QuotientRemainder
 from hydrarec.items.plan import PlanConfig
-from hydrarec.items.rows import RowwiseAdagrad
+from hydrarec.items.rows import RowEncoder, RowwiseAdagrad
 from hydrarec.items.table import ItemTable
 
 _ITEMS, _ROUNDS, _WINDOWS, _LENGTH = 100_000, 3, 16, 200
@@ -32,17 +31,14 @@ def seconds_per_billion_events(encoder: str, config: PlanConfig) -> dict[str, fl
 
 def _table_step(encoder: str, dim: int, n_rows: int) -> Callable[[], None]:
     """One step on ``n_rows`` rows of a small table."""
-    items: ItemEncoder
+    items: ItemTable | RowEncoder
     optimiser: torch.optim.Optimizer | RowwiseAdagrad
     if encoder == "table":
         items = ItemTable(_ITEMS, dim)
         optimiser = torch.optim.AdamW(items.parameters(), fused=True)
-    elif encoder == "quotient_remainder":
-        items = QuotientRemainder(_ITEMS, dim)
-        optimiser = RowwiseAdagrad(*items.tables)
     else:
-        items = Int8Table(_ITEMS, dim) if encoder == "int8" else FloatTable(_ITEMS, dim, dtype=getattr(torch, encoder))
-        optimiser = RowwiseAdagrad(items)
+        items = _rows(encoder, dim)
+        optimiser = RowwiseAdagrad(*items.tables)
     weights = torch.randn(n_rows, dim)
 
     def step() -> None:
@@ -51,6 +47,12 @@ def _table_step(encoder: str, dim: int, n_rows: int) -> Callable[[], None]:
         optimiser.zero_grad()
 
     return step
+
+
+def _rows(encoder: str, dim: int) -> RowEncoder:
+    if encoder == "quotient_remainder":
+        return QuotientRemainder(_ITEMS, dim)
+    return Int8Table(_ITEMS, dim) if encoder == "int8" else FloatTable(_ITEMS, dim, dtype=getattr(torch, encoder))
 
 
 def _seconds(run: Callable[[], object]) -> float:
