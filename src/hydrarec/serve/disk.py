@@ -1,0 +1,206 @@
+"""The store in one SQLite database: a folder on this machine, open to several processes.
+
+Why SQLite, and what durability costs: docs/serving.md.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal
+
+from hydrarec.errors import InputError
+from hydrarec.serve.database import connect, connect_read_only, is_busy, reason_of
+from hydrarec.serve.flush import Flusher
+from hydrarec.serve.store import Account, Change, History, State, Store, StoreError, Transaction, in_order
+
+FILE = "users.sqlite"
+Durability = Literal["event", "batch"]
+
+
+class DiskStore(Store):
+    """Args:
+    folder: made if need be. One that cannot be written is opened for reading, and ``read_only`` says why.
+    durability: what a loss of power may cost; a killed process loses nothing either way. ``event``: nothing, since
+        ``append`` returns when the disk has the events (2 to 10 ms; events of one call share it). ``batch``: what was
+        appended in the last few milliseconds, since the disk is told that often, for all calls in between at once.
+
+    Raises:
+        InputError: there is a file that is no such store, or one of a newer version.
+    """
+
+    def __init__(self, folder: Path, *, durability: Durability = "event") -> None:
+        self.path = Path(folder) / FILE
+        self._writing, self._reading = Lock(), Lock()
+        self._flusher: Flusher | None = None
+        try:
+            self._writer = connect(self.path, synchronous="FULL" if durability == "event" else "NORMAL")
+            self._reader = connect(self.path)
+        except (sqlite3.OperationalError, OSError) as error:
+            if not self.path.exists():
+                raise InputError(
+                    f"the store {self.path} cannot be made ({reason_of(error)}); name another folder"
+                ) from error
+            if is_busy(error):
+                raise StoreError(f"{self.path} is busy: another process writes for long; try again") from error
+            self.read_only = f"{self.path} cannot be written ({reason_of(error)})"
+            self._writer = self._reader = connect_read_only(self.path)
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{self.path} is no store of users ({error}); name another folder") from error
+        if durability == "batch" and not self.read_only:
+            self._flusher = Flusher(Path(f"{self.path}-wal"))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with self._write("write") as connection:
+            yield _Writes(connection)
+
+    def accounts(self, users: Sequence[str]) -> list[Account]:
+        with self._read() as connection:
+            return [_account(connection, user) for user in users]
+
+    def history(self, user: str) -> History:
+        with self._read() as connection:
+            rows = connection.execute(
+                "SELECT item, time FROM events WHERE user = (SELECT number FROM users WHERE name = ?) ORDER BY place",
+                (user,),
+            ).fetchall()
+        return History(items=[item for item, _ in rows], times=in_order(time for _, time in rows))
+
+    def seen(self, user: str) -> list[str]:
+        query = "SELECT DISTINCT item FROM events WHERE user = (SELECT number FROM users WHERE name = ?)"
+        with self._read() as connection:
+            return [item for (item,) in connection.execute(query, (user,))]
+
+    def keep(self, user: str, events: int, state: State) -> None:
+        with self._write("write") as connection:
+            row = connection.execute("SELECT number, events FROM users WHERE name = ?", (user,)).fetchone()
+            if row is not None and row[1] == events:
+                _put_state(connection, row[0], state)
+
+    def evict(self, most: int) -> int:
+        with self._write("evict from") as connection:
+            (states,) = connection.execute("SELECT count(*) FROM states").fetchone()
+            connection.execute(
+                "DELETE FROM states WHERE user IN (SELECT user FROM states ORDER BY written LIMIT ?)",
+                (max(0, states - most),),
+            )
+        return max(0, int(states) - most)
+
+    def erase(self, user: str) -> bool:
+        with self._write("erase from") as connection:
+            row = connection.execute("SELECT number FROM users WHERE name = ?", (user,)).fetchone()
+            if row is None:
+                return False
+            connection.execute("DELETE FROM states WHERE user = ?", row)
+            connection.execute("DELETE FROM events WHERE user = ?", row)
+            connection.execute("DELETE FROM users WHERE number = ?", row)
+            connection.execute("UPDATE erasures SET unscrubbed = unscrubbed + 1")
+        return True
+
+    def scrub(self) -> bool:
+        """Write the database anew, and empty its log.
+
+        SQLite overwrites what is deleted (``secure_delete``), but not the copies that stay behind when rows move from
+        page to page. Nothing else can be written meanwhile; it takes time by the size of the store.
+        """
+        count = "SELECT unscrubbed FROM erasures"
+        with self._writing, self._reading, self._errors("scrub"):
+            (before,) = self._writer.execute(count).fetchone()
+            if not before:
+                return True
+            self._writer.execute("VACUUM")
+            (busy, _, _) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:  # another process reads
+                return False
+            self._writer.execute("UPDATE erasures SET unscrubbed = unscrubbed - ?", (before,))
+            return bool(self._writer.execute(count).fetchone()[0] == 0)
+
+    def close(self) -> None:
+        if self._flusher is not None:
+            self._flusher.close()
+        with self._writing, self._reading:
+            self._reader.close()
+            self._writer.close()
+
+    @contextmanager
+    def _write(self, what: str) -> Iterator[sqlite3.Connection]:
+        with self._writing, self._errors(what):
+            if self._flusher is not None:
+                self._flusher.check()
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+                if self._flusher is not None:
+                    self._flusher.written()
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with self._reading, self._errors("read"):
+            self._reader.execute("BEGIN")
+            try:
+                yield self._reader
+            finally:
+                self._reader.execute("ROLLBACK")
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        if self.read_only and what != "read":
+            raise StoreError(f"cannot {what} the store: {self.read_only}")
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"cannot {what} the store {self.path}: {reason_of(error)}; nothing was changed") from error
+
+
+class _Writes(Transaction):
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def account(self, user: str) -> Account:
+        return _account(self._connection, user)
+
+    def knows(self, user: str, event_id: str) -> bool:
+        query = "SELECT 1 FROM events WHERE user = (SELECT number FROM users WHERE name = ?) AND id = ?"
+        return self._connection.execute(query, (user, event_id)).fetchone() is not None
+
+    def extend(self, change: Change, state: State | None) -> None:
+        write, before = self._connection.execute, change.account.events
+        after = (before + len(change.events), change.times[-1])
+        if before:
+            write("UPDATE users SET events = ?, last = ? WHERE name = ?", (*after, change.user))
+        else:
+            write("INSERT INTO users (name, events, last) VALUES (?, ?, ?)", (change.user, *after))
+        (number,) = write("SELECT number FROM users WHERE name = ?", (change.user,)).fetchone()
+        self._connection.executemany(
+            "INSERT INTO events (user, place, item, time, id) VALUES (?, ?, ?, ?, ?)",
+            [(number, before + i, event.item, event.time, event.id) for i, event in enumerate(change.events)],
+        )
+        if state is not None:
+            _put_state(self._connection, number, state)
+        elif change.account.state is not None:
+            write("DELETE FROM states WHERE user = ?", (number,))
+
+
+def _account(connection: sqlite3.Connection, user: str) -> Account:
+    row: tuple[Any, ...] | None = connection.execute(
+        "SELECT events, last, version, data FROM users LEFT JOIN states ON user = number WHERE name = ?", (user,)
+    ).fetchone()
+    if row is None:
+        return Account()
+    events, last, version, data = row
+    return Account(events=events, last=last, state=None if data is None else State(version=version, data=data))
+
+
+def _put_state(connection: sqlite3.Connection, number: int, state: State) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO states (user, written, version, data) VALUES (?, ?, ?, ?)",
+        (number, time.time_ns(), state.version, state.data),
+    )

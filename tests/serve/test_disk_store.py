@@ -1,0 +1,252 @@
+"""What is special about the store on disk: files, other processes, faults of the disk."""
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stores import event, file_bytes, fold, step, told
+
+from hydrarec import InputError
+from hydrarec.serve import flush
+from hydrarec.serve.disk import FILE, DiskStore
+from hydrarec.serve.store import State, StoreError
+
+
+def test_everything_is_there_again(tmp_path):
+    with DiskStore(tmp_path) as store:
+        store.append([event("a", "x", 1, "1")], step)
+    with DiskStore(tmp_path) as store:
+        assert store.append([event("a", "x", 1, "1"), event("a", "y", 2)], step) == [False, True]
+        assert store.accounts(["a"])[0].state.data == told(store, "a") == b"x@1;y@2;"
+
+
+def test_two_open_at_once(tmp_path):
+    with DiskStore(tmp_path) as one, DiskStore(tmp_path) as other:
+        for k in range(5):
+            assert one.append([event("a", f"x{k}", k, f"{k}")], step) == [True]
+            assert other.append([event("a", f"x{k}", k, f"{k}"), event("a", f"y{k}", k)], step) == [False, True]
+        assert one.accounts(["a"])[0].state.data == told(other, "a")
+        assert one.accounts(["a"])[0].events == 10
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bytes_of_the_erased_are_in_no_file(tmp_path, seed):
+    """Rows move between pages as the database grows and shrinks, so that copies of them stay behind in places."""
+    draw = random.Random(seed)
+    users = draw.choice([3, 30, 100])
+    pad = "." * draw.choice([0, 40, 3000])
+    with DiskStore(tmp_path) as store:
+        store._writer.execute("PRAGMA synchronous = OFF")  # quick
+        for _ in range(30):
+            for _ in range(draw.choice([1, 5])):
+                chosen = [draw.randrange(users) for _ in range(draw.choice([1, 10, 60]))]
+                events = [
+                    event(f"USER{u:04}", f"ITEM-OF-{u:04}" + "." * draw.randrange(40), 0, f"ID-{u:04}-{draw.random()}")
+                    for u in chosen
+                ]
+                store.append(events, lambda changes: [State(version=pad, data=fold(each).data) for each in changes])
+            gone = draw.choice(events).user
+            assert gone.encode() in file_bytes(tmp_path)
+            assert store.erase(gone)
+            assert store.scrub()
+            found = file_bytes(tmp_path)
+            assert not [word for word in ("USER", "ITEM-OF-", "ID-") if gone.replace("USER", word).encode() in found]
+        stay = [f"USER{u:04}" for u in range(users) if store.accounts([f"USER{u:04}"])[0].events]
+        assert all(user.encode() in found for user in stay)
+        assert all(store.accounts([user])[0].state.data == told(store, user) for user in stay)
+
+
+def test_a_scrub_that_did_not_happen_is_made_up_for(tmp_path):
+    with DiskStore(tmp_path) as store:
+        store.append([event(f"user-{u}", "x", 1) for u in range(50)], step)
+        store.erase("user-7")
+    with DiskStore(tmp_path) as store:
+        before = (tmp_path / FILE).stat().st_mtime_ns
+        assert store.scrub()
+        assert (tmp_path / FILE).stat().st_mtime_ns > before
+        before = (tmp_path / FILE).stat().st_mtime_ns
+        assert store.scrub()  # nothing was to be done
+        assert (tmp_path / FILE).stat().st_mtime_ns == before
+        assert b"user-7" not in file_bytes(tmp_path)
+
+
+def test_a_reader_elsewhere_puts_a_scrub_off(tmp_path):
+    with DiskStore(tmp_path) as store:
+        store._writer.execute("PRAGMA busy_timeout = 50")
+        store.append([event("a", "x", 1), event("b", "x", 1)], step)
+        other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM users").fetchall()
+        store.erase("a")
+        assert not store.scrub()
+        other.execute("ROLLBACK")
+        assert store.scrub()
+        other.close()
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from stores import event, step, told
+from hydrarec.serve.disk import DiskStore
+from hydrarec.serve.store import StoreError
+
+place = Path(sys.argv[1])
+store = DiskStore(place)
+store.append([event("a", "x", 1, "first")], step)
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (max(f.stat().st_size for f in place.iterdir()) + 30_000, unlimited[1]))
+stored = 1
+for k in range(100):
+    try:
+        store.append([event("a", "y" * 2000, 2 + k, f"{k}")], step)
+        stored += 1
+    except StoreError as error:
+        message = str(error)
+        break
+assert store.accounts(["a"])[0].events == stored, "reads go on"
+assert store.accounts(["a"])[0].state.data == told(store, "a")
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+assert store.append([event("a", "x", 1, "first"), event("a", "z", 500)], step) == [False, True]
+assert store.accounts(["a"])[0].state.data == told(store, "a")
+assert store.accounts(["a"])[0].events == stored + 1
+store.close()
+print(message)
+"""
+
+
+def test_a_full_disk(tmp_path):
+    """Files may not grow any more, which is how a full disk looks to SQLite; then there is room again."""
+    done = run(FULL, tmp_path)
+    assert done.startswith(f"cannot write the store {tmp_path / FILE}: ")
+    assert done.endswith("; nothing was changed")
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+from stores import event, step
+from hydrarec.serve.disk import DiskStore
+from hydrarec.serve.store import StoreError
+
+if not os.getuid():
+    os.setuid(65534)  # to root everything is writable
+with DiskStore(Path(sys.argv[1])) as store:
+    assert store.accounts(["a"])[0].state.data == b"x@1;"
+    assert store.history("a").items == ["x"]
+    assert store.read_only
+    for change in (lambda: store.append([event("a", "y", 2)], step), lambda: store.erase("a"), lambda: store.evict(0)):
+        try:
+            change()
+        except StoreError as error:
+            message = str(error)
+        else:
+            raise AssertionError("was written")
+    assert store.accounts(["a"])[0].events == 1
+print(message)
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_place_that_cannot_be_written_can_be_read(tmp_path, killed):
+    store = DiskStore(tmp_path / "store")
+    store.append([event("a", "x", 1)], step)
+    place = tmp_path / "copy"
+    if killed:  # SQLite's own files lie beside the database
+        shutil.copytree(tmp_path / "store", place)
+        store.close()
+    else:
+        store.close()
+        shutil.copytree(tmp_path / "store", place)
+    for path in [*place.iterdir(), place]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    for path in place.parents:  # another user comes here
+        if path.owner() == place.owner() and path.is_relative_to(tmp_path.parents[1]):
+            path.chmod(0o755)
+    try:
+        done = run(READ_ONLY, place)
+    finally:
+        place.chmod(0o755)
+    assert done.startswith(f"cannot evict from the store: {place / FILE} cannot be written (")
+
+
+def run(script, place):
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(place)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_files_that_are_no_store(tmp_path):
+    (tmp_path / FILE).write_bytes(b"something else, not a database at all" * 100)
+    with pytest.raises(InputError, match="is no store of users"):
+        DiskStore(tmp_path)
+    with pytest.raises(InputError, match=r"cannot be made \(.*\); name another folder"):
+        DiskStore(tmp_path / FILE / "below")
+    place = tmp_path / "newer"
+    DiskStore(place).close()
+    connection = sqlite3.connect(place / FILE)
+    connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    with pytest.raises(InputError, match=r"newer.* is a store of format 7, this hydrarec knows 1"):
+        DiskStore(place)
+
+
+def test_another_process_that_writes_for_long(tmp_path):
+    with DiskStore(tmp_path) as store:
+        store._writer.execute("PRAGMA busy_timeout = 10")
+        other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="database is locked; nothing was changed"):
+            store.append([event("a", "x", 1)], step)
+        assert store.accounts(["a"])[0].events == 0
+        other.execute("ROLLBACK")
+        assert store.append([event("a", "x", 1)], step) == [True]
+        other.close()
+
+
+def test_batch_durability_tells_the_disk_soon(tmp_path, monkeypatch):
+    """All writes are behind the flush that follows them; writes close together share one."""
+    sizes, real = [], os.fdatasync
+    wal = tmp_path / f"{FILE}-wal"
+
+    def counted(file):
+        real(file)
+        sizes.append(os.fstat(file).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
+    monkeypatch.setattr(flush, "SECONDS", 0.05)
+    with DiskStore(tmp_path, durability="batch") as store:
+        for k in range(20):
+            store.append([event("a", "x", k)], step)
+        written = wal.stat().st_size
+    assert sizes
+    assert max(sizes) == written
+    assert len(sizes) < 20
+
+
+def test_a_disk_that_refuses_a_flush_is_not_written_to(tmp_path, monkeypatch):
+    def refuse(file):
+        raise OSError(5, "Input/output error")
+
+    with DiskStore(tmp_path, durability="batch") as store:
+        monkeypatch.setattr(os, "fdatasync", refuse)
+        store.append([event("a", "x", 1)], step)
+        store._flusher._dirty.set()
+        while store._flusher._error is None:
+            pass
+        with pytest.raises(StoreError, match=r"does not take .*Input/output error"):
+            store.append([event("a", "y", 2)], step)
+        assert store.accounts(["a"])[0].events == 1

@@ -1,0 +1,161 @@
+"""The contract of stores, on every one of them."""
+
+import random
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stores import VERSION, event, random_events, step, told
+
+from hydrarec.serve.disk import DiskStore
+from hydrarec.serve.memory import MemoryStore
+from hydrarec.serve.store import Account, State
+
+KINDS = {
+    "memory": lambda place: MemoryStore(),
+    "disk": lambda place: DiskStore(place / "store"),
+    "disk, batch": lambda place: DiskStore(place / "store", durability="batch"),
+}
+
+
+@pytest.fixture(params=KINDS)
+def store(request, tmp_path):
+    with KINDS[request.param](tmp_path) as store:
+        yield store
+
+
+def test_events_of_many_users_in_order(store):
+    assert store.append([event("a", "x", 1), event("b", "y", 2), event("a", "z", 3)], step) == [True] * 3
+    a, b, nobody = store.accounts(["a", "b", "c"])
+    assert (a.events, a.last, a.state) == (2, 3, State(version=VERSION, data=b"x@1;z@3;"))
+    assert (b.events, b.last, b.state.data) == (1, 2, b"y@2;")
+    assert nobody == Account()
+    assert store.history("a").items == ["x", "z"]
+    assert store.history("a").times.tolist() == [1, 3]
+    assert store.history("c").items == []
+    store.append([event("a", "x", 4)], step)
+    assert store.accounts(["a"])[0].state.data == b"x@1;z@3;x@4;"
+    assert sorted(store.seen("a")) == ["x", "z"]
+
+
+def test_an_id_counts_once_for_a_user(store):
+    first = [event("a", "x", 1, "1"), event("a", "x", 1, "1"), event("b", "x", 1, "1"), event("a", "x", 1)]
+    assert store.append(first, step) == [True, False, True, True]
+    assert store.append(first, step) == [False, False, False, True]  # without an id it is always new
+    assert store.append([event("a", "other", 99, "1")], step) == [False]
+    assert [account.events for account in store.accounts(["a", "b"])] == [3, 1]
+    assert store.accounts(["a"])[0].state.data == told(store, "a")
+
+
+def test_a_late_event_counts_as_of_the_one_before(store):
+    store.append([event("a", "x", 50), event("a", "late", 20), event("a", "y", 40)], step)
+    store.append([event("a", "later", 10), event("a", "z", 60)], step)
+    assert store.history("a").items == ["x", "late", "y", "later", "z"]
+    assert store.history("a").times.tolist() == [50, 50, 50, 50, 60]
+    assert store.accounts(["a"])[0].last == 60
+    assert store.accounts(["a"])[0].state.data == told(store, "a")
+
+
+def test_times_before_1970(store):
+    store.append([event("a", "x", -50)], step)
+    store.append([event("a", "y", -20)], step)
+    assert store.history("a").times.tolist() == [-50, -20]
+    assert store.accounts(["a"])[0].state.data == b"x@-50;y@-20;"
+
+
+@pytest.mark.parametrize("text", ["", "\x00", "a\x00b", "ünïcödé 🐍", "%_' OR 1=1 --", "x" * 1000])
+def test_ids_are_any_text(store, text):
+    store.append([event(text, text, 1, text), event(text, text, 1, text), event(text + "2", "i", 1)], step)
+    assert store.accounts([text])[0].events == 1
+    assert store.history(text).items == [text]
+    assert store.erase(text)
+    assert store.accounts([text, text + "2"])[1].events == 1
+
+
+def test_a_step_that_fails_changes_nothing(store):
+    store.append([event("a", "x", 1, "1")], step)
+
+    def broken(changes):
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        store.append([event("a", "y", 2, "2"), event("b", "y", 2)], broken)
+    assert [account.events for account in store.accounts(["a", "b"])] == [1, 0]
+    assert store.append([event("a", "y", 2, "2")], step) == [True]
+
+
+def test_no_state_and_a_state_made_later(store):
+    store.append([event("a", "x", 1)], step)
+    store.append([event("a", "y", 2)], lambda changes: [None])
+    assert store.accounts(["a"])[0] == Account(events=2, last=2)
+    made = State(version="v2", data=b"made")
+    store.keep("a", 1, made)  # of a shorter history
+    store.keep("nobody", 0, made)
+    assert store.accounts(["a"])[0].state is None
+    store.keep("a", 2, made)
+    assert store.accounts(["a", "nobody"]) == [Account(events=2, last=2, state=made), Account()]
+
+
+def test_the_oldest_states_are_evicted(store):
+    for user in "abcd":
+        store.append([event(user, "x", 1)], step)
+    store.append([event("a", "y", 1)], step)
+    store.keep("b", 1, State(version=VERSION, data=b"x@1;"))
+    assert store.evict(9) == 0
+    assert store.evict(2) == 2
+    kept = [account.state is not None for account in store.accounts(list("abcd"))]
+    assert kept == [True, True, False, False]
+    assert store.accounts(["c"])[0].events == 1
+    store.append([event("c", "y", 2)], step)  # its state is to be made when needed
+    assert store.history("c").items == ["x", "y"]
+    assert store.evict(0) == 2
+
+
+def test_an_erased_user_is_nobody(store):
+    store.append([event("a", "x", 1, "1"), event("b", "x", 1, "1")], step)
+    assert store.erase("a")
+    assert not store.erase("a")
+    assert store.scrub()
+    assert store.accounts(["a"]) == [Account()]
+    assert store.history("a").items == store.seen("a") == []
+    assert store.append([event("a", "x", 1, "1"), event("b", "x", 1, "1")], step) == [True, False]
+    assert store.accounts(["a"])[0].state.data == b"x@1;"
+
+
+def test_threads(store):
+    def work(number):
+        for k in range(10):
+            store.append([event("shared", f"{number}-{k}", k, f"{number}-{k}"), event(f"own-{number}", "x", k)], step)
+            store.accounts(["shared"])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    shared = store.accounts(["shared"])[0]
+    assert (shared.events, shared.state.data) == (40, told(store, "shared"))
+    assert [account.events for account in store.accounts([f"own-{number}" for number in range(4)])] == [10] * 4
+
+
+@given(st.integers(0, 2**32))
+@settings(deadline=None, max_examples=15)
+def test_stores_agree(tmp_path_factory, seed):
+    draw = random.Random(seed)
+    place = tmp_path_factory.mktemp("store")
+    users = [f"user-{n}" for n in range(5)]
+    with MemoryStore() as memory, DiskStore(place) as disk:
+        for _ in range(8):
+            events = random_events(draw, draw.choice([1, 5, 20]))
+            assert memory.append(events, step) == disk.append(events, step)
+            if draw.random() < 0.3:
+                user = draw.choice(users)
+                assert memory.erase(user) == disk.erase(user)
+            if draw.random() < 0.2:
+                most = draw.randrange(5)
+                assert memory.evict(most) == disk.evict(most)
+            assert memory.accounts(users) == disk.accounts(users)
+        for user in users:
+            assert memory.history(user).items == disk.history(user).items
+            assert memory.history(user).times.tolist() == disk.history(user).times.tolist()
