@@ -10,7 +10,7 @@ from stores import VERSION, event, random_events, step, told
 
 from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.store import Account, State
+from hydrarec.serve.store import Account, History, State
 
 KINDS = {
     "memory": lambda place: MemoryStore(),
@@ -90,10 +90,11 @@ def test_no_state_and_a_state_made_later(store):
     store.append([event("a", "y", 2)], lambda changes: [None])
     assert store.accounts(["a"])[0] == Account(events=2, last=2)
     made = State(version="v2", data=b"made")
-    store.keep("a", 1, made)  # of a shorter history
-    store.keep("nobody", 0, made)
+    history = store.history("a")
+    shorter = History(items=["x"], times=history.times[:1], owner=history.owner)
+    store.keep([("a", shorter, made), ("nobody", store.history("nobody"), made)])
     assert store.accounts(["a"])[0].state is None
-    store.keep("a", 2, made)
+    store.keep([("nobody", store.history("nobody"), made), ("a", history, made)])
     assert store.accounts(["a", "nobody"]) == [Account(events=2, last=2, state=made), Account()]
 
 
@@ -101,7 +102,7 @@ def test_the_oldest_states_are_evicted(store):
     for user in "abcd":
         store.append([event(user, "x", 1)], step)
     store.append([event("a", "y", 1)], step)
-    store.keep("b", 1, State(version=VERSION, data=b"x@1;"))
+    store.keep([("b", store.history("b"), State(version=VERSION, data=b"x@1;"))])
     assert store.evict(9) == 0
     assert store.evict(2) == 2
     kept = [account.state is not None for account in store.accounts(list("abcd"))]
@@ -121,6 +122,15 @@ def test_an_erased_user_is_nobody(store):
     assert store.history("a").items == store.seen("a") == []
     assert store.append([event("a", "x", 1, "1"), event("b", "x", 1, "1")], step) == [True, False]
     assert store.accounts(["a"])[0].state.data == b"x@1;"
+
+
+def test_a_state_of_an_erased_user_is_not_kept_for_the_next_of_that_name(store):
+    store.append([event("a", "x", 1)], lambda changes: [None])
+    before = store.history("a")
+    store.erase("a")
+    store.append([event("a", "y", 1)], lambda changes: [None])
+    store.keep([("a", before, State(version=VERSION, data=b"of the erased"))])
+    assert store.accounts(["a"])[0].state is None
 
 
 def test_threads(store):

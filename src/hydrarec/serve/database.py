@@ -11,7 +11,7 @@ _SECONDS = 10.0  # to wait for another process that writes
 _TABLES = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS users (
-    number INTEGER PRIMARY KEY,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again
     name TEXT NOT NULL UNIQUE,
     events INTEGER NOT NULL,
     last INTEGER NOT NULL

@@ -63,22 +63,21 @@ class DiskStore(Store):
 
     def history(self, user: str) -> History:
         with self._read() as connection:
-            rows = connection.execute(
-                "SELECT item, time FROM events WHERE user = (SELECT number FROM users WHERE name = ?) ORDER BY place",
-                (user,),
-            ).fetchall()
-        return History(items=[item for item, _ in rows], times=in_order(time for _, time in rows))
+            row = connection.execute("SELECT number FROM users WHERE name = ?", (user,)).fetchone() or (0,)
+            rows = connection.execute("SELECT item, time FROM events WHERE user = ? ORDER BY place", row).fetchall()
+        return History(items=[item for item, _ in rows], times=in_order(time for _, time in rows), owner=row[0])
 
     def seen(self, user: str) -> list[str]:
         query = "SELECT DISTINCT item FROM events WHERE user = (SELECT number FROM users WHERE name = ?)"
         with self._read() as connection:
             return [item for (item,) in connection.execute(query, (user,))]
 
-    def keep(self, user: str, events: int, state: State) -> None:
+    def keep(self, made: Sequence[tuple[str, History, State]]) -> None:
+        query = "SELECT 1 FROM users WHERE name = ? AND number = ? AND events = ?"
         with self._write("write") as connection:
-            row = connection.execute("SELECT number, events FROM users WHERE name = ?", (user,)).fetchone()
-            if row is not None and row[1] == events:
-                _put_state(connection, row[0], state)
+            for user, history, state in made:
+                if connection.execute(query, (user, history.owner, len(history.items))).fetchone():
+                    _put_state(connection, history.owner, state)
 
     def evict(self, most: int) -> int:
         with self._write("evict from") as connection:

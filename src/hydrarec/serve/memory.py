@@ -3,13 +3,17 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from threading import Lock
 
 from hydrarec.serve.store import Account, Change, Event, History, State, Store, Transaction, in_order
 
+_numbers = count(1)
+
 
 @dataclass
 class _User:
+    number: int = field(default_factory=lambda: next(_numbers))
     account: Account = field(default_factory=Account)
     events: list[Event] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
@@ -33,18 +37,21 @@ class MemoryStore(Store):
 
     def history(self, user: str) -> History:
         with self._lock:
-            events = list(self._users[user].events) if user in self._users else []
-        return History(items=[event.item for event in events], times=in_order(event.time for event in events))
+            known = self._users.get(user) or _User(number=0)
+            events = list(known.events)
+        times = in_order(event.time for event in events)
+        return History(items=[event.item for event in events], times=times, owner=known.number)
 
     def seen(self, user: str) -> list[str]:
         return list(dict.fromkeys(self.history(user).items))
 
-    def keep(self, user: str, events: int, state: State) -> None:
+    def keep(self, made: Sequence[tuple[str, History, State]]) -> None:
         with self._lock:
-            known = self._users.get(user)
-            if known is not None and known.account.events == events:
-                known.account = replace(known.account, state=state)
-                self._users[user] = self._users.pop(user)
+            for user, history, state in made:
+                known = self._users.get(user)
+                if known is not None and (known.number, len(known.events)) == (history.owner, len(history.items)):
+                    known.account = replace(known.account, state=state)
+                    self._users[user] = self._users.pop(user)
 
     def evict(self, most: int) -> int:
         with self._lock:

@@ -56,10 +56,14 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """A user's events in the order in which they were applied: item ids, and (n,) int64 times that never fall."""
+    """A user's events in the order in which they were applied: item ids, and (n,) int64 times that never fall.
+
+    ``owner`` tells a user from one of the same name who has been erased.
+    """
 
     items: list[str]
     times: np.ndarray
+    owner: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +154,8 @@ class Store(ABC):
         """The items of a user's events, each once, in any order."""
 
     @abstractmethod
-    def keep(self, user: str, events: int, state: State) -> None:
-        """Store a state made from the history, unless the user has another number of events by now."""
+    def keep(self, made: Sequence[tuple[str, History, State]]) -> None:
+        """Store states of users made from histories, but not where the user has another one by now."""
 
     @abstractmethod
     def evict(self, most: int) -> int:

@@ -1,0 +1,158 @@
+"""A recommender that is told each event when it happens: many users' events or requests in one call, no HTTP here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hydrarec.data.batch import REQUEST_TIMES
+from hydrarec.errors import InputError
+from hydrarec.models.recurrent import RecurrentModel
+from hydrarec.models.waiting import hidden_states
+from hydrarec.recommender import Recommender
+from hydrarec.serve.catalog import Catalog
+from hydrarec.serve.packing import Precision, StatePacker
+from hydrarec.serve.ranking import Conditions, Ranking
+from hydrarec.serve.states import UserStates, batch_of
+from hydrarec.serve.store import Event, History, Store
+from hydrarec.serve.version import version_of
+
+_NONE = np.empty(0, np.int64)
+_Asked = tuple[Tensor, Tensor, Tensor]  # hidden states (n, d), whether there is one (n,), events (n,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A question for the k best items.
+
+    Attributes:
+        user: of the store, with all its events.
+        history: instead of a user of the store; nothing of it is kept.
+        at: request time, seconds since 1970; one before the last event counts as that event's, and so does None.
+        exclude_seen: leave out the items of the user's events, or of the history.
+        allowed: (n,) int64, the rows that may be recommended (``Catalog.allowed``); None: all.
+        excluded: ids of items to leave out.
+    """
+
+    user: str | None = None
+    history: History | None = None
+    k: int = 10
+    at: int | None = None
+    exclude_seen: bool = False
+    allowed: Tensor | None = None
+    excluded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The best items with the caller's own ids, best first, and how many events of the user the answer knows of.
+
+    Nothing is recommended to a user without an event of an item that the model knows.
+    """
+
+    items: list[int | str]
+    scores: list[float]
+    events: int
+
+
+class Engine:
+    """Args:
+    recommender: on the CPU, its model recurrent.
+    precision: of the stored states; float16 halves the store (docs/serving.md has what it costs).
+    state_limit: of users with a state; the states written longest ago give way, and are made again when asked for.
+
+    Raises:
+        InputError: the model keeps no state.
+    """
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        store: Store,
+        *,
+        precision: Precision = "float32",
+        state_limit: int | None = None,
+    ) -> None:
+        model = recommender.model
+        if not isinstance(model, RecurrentModel):
+            raise InputError(
+                f"model {recommender.run.settings.name} keeps no state of a user; only hydra can be served"
+            )
+        self.model, self.store, self.state_limit = model, store, state_limit
+        self.catalog = Catalog(recommender.item_table)
+        self.reads = recommender.run.settings.train.reads
+        version = version_of(recommender.run, precision)
+        packer = StatePacker(model.initial_state(1), version=version, precision=precision)
+        self._states = UserStates(model, self.catalog, store, packer)
+        self._ranking = Ranking(model)
+
+    def apply(self, events: Sequence[Event]) -> list[bool]:
+        """Store events and bring their users' states up to them, all or nothing; which of them were new.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+        return self.store.append(events, self._states.after)
+
+    @torch.inference_mode()
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer many requests at once."""
+        hidden = torch.zeros(len(requests), self.model.config.d_model)
+        known, events = torch.zeros(len(requests), dtype=torch.bool), torch.zeros(len(requests), dtype=torch.int64)
+        for told, read in ((False, self._of_store), (True, self._of_histories)):
+            chosen = [place for place, request in enumerate(requests) if (request.history is not None) == told]
+            if chosen:
+                places = torch.tensor(chosen)
+                hidden[places], known[places], events[places] = read([requests[place] for place in chosen])
+        conditions = [self._conditions(request) for request, each in zip(requests, known, strict=True) if each]
+        best = iter(self._ranking.best(hidden[known], conditions))
+        answers = []
+        for each, count in zip(known.tolist(), events.tolist(), strict=True):
+            rows, scores = next(best) if each else ([], [])
+            answers.append(Answer(items=[self.catalog.ids[row] for row in rows], scores=scores, events=count))
+        return answers
+
+    def erase(self, user: str) -> bool:
+        """Forget a user; ``tidy`` removes what may remain in files."""
+        return self.store.erase(user)
+
+    def tidy(self) -> bool:
+        """Evict states beyond the limit, and scrub files after an erasure; whether nothing remains to be done."""
+        if self.state_limit is not None:
+            self.store.evict(self.state_limit)
+        return self.store.scrub()
+
+    def _of_store(self, requests: list[Request]) -> _Asked:
+        state, events = self._states.of([request.user or "" for request in requests])
+        known = (state.position > 0) | (state.waiting >= 0)
+        hidden = torch.zeros_like(state.hidden)
+        if known.any():
+            asked = torch.maximum(_moments(requests), state.waiting_time)[known]
+            hidden[known] = hidden_states(self.model, state.select(known), asked)
+        return hidden, known, torch.tensor(events)
+
+    def _of_histories(self, requests: list[Request]) -> _Asked:
+        histories = [request.history for request in requests if request.history is not None]
+        read = [self._states.known(history).latest(self.reads) for history in histories]
+        known = torch.tensor([len(each.rows) > 0 for each in read])
+        hidden = torch.zeros(len(requests), self.model.config.d_model)
+        if known.any():
+            batch = batch_of([each for each in read if len(each.rows)])
+            asked = batch.times.roll(-1)
+            asked[batch.last] = torch.maximum(_moments(requests)[known], batch.times[batch.last])
+            hidden[known] = self.model.hidden_at(replace(batch, columns={REQUEST_TIMES: asked}), batch.last)
+        return hidden, known, torch.tensor([len(history.items) for history in histories])
+
+    def _conditions(self, request: Request) -> Conditions:
+        denied = list(request.excluded)
+        if request.exclude_seen:
+            denied += self.store.seen(request.user or "") if request.history is None else request.history.items
+        rows = self.catalog.rows(denied) if denied else _NONE
+        return Conditions(k=request.k, allowed=request.allowed, denied=np.unique(rows[rows >= 0]))
+
+
+def _moments(requests: Sequence[Request]) -> Tensor:
+    """(n,) int64 request times, long ago where there is none."""
+    return torch.tensor([-(2**62) if request.at is None else request.at for request in requests])

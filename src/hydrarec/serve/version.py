@@ -1,0 +1,19 @@
+"""The version of a model, as far as states depend on it."""
+
+import hashlib
+import json
+
+from hydrarec.nn.state import VERSION
+from hydrarec.serve.packing import Precision
+from hydrarec.train.run import Run
+
+
+def version_of(run: Run, precision: Precision) -> str:
+    """Equal for two runs if one can go on from the states of the other: weights, items and settings are the same."""
+    digest = hashlib.blake2b(digest_size=12)
+    for name in ("model.safetensors", "items.parquet"):
+        with (run.path / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    settings = run.settings.to_dict()["model"]
+    digest.update(json.dumps([settings, precision, VERSION], sort_keys=True).encode())
+    return digest.hexdigest()
