@@ -12,7 +12,7 @@ from hydrarec import InputError, Recommender
 from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.engine import Engine, Request
 from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.store import History
+from hydrarec.serve.store import History, StoreError
 from hydrarec.serve.version import version_of
 
 LATER = FIRST + 50 * DAY
@@ -198,6 +198,19 @@ def test_a_state_that_cannot_be_used_is_made_again(engine, fault):
         stored = engine.store.accounts([user])[0].state
         assert (stored.version, len(stored.data)) == (state.version, len(state.data))
         assert user in bad or stored == state
+
+
+def test_where_nothing_can_be_written_answers_go_on(recommender):
+    class Full(MemoryStore):
+        def keep(self, made):
+            raise StoreError("the disk is full")
+
+    engine = Engine(recommender, Full())
+    engine.apply([event("a", "3", FIRST)])
+    before = engine.answer([Request(user="a")])[0].items
+    engine.store.evict(0)
+    assert engine.answer([Request(user="a")])[0].items == before
+    assert engine.store.accounts(["a"])[0].state is None
 
 
 def test_an_event_upon_a_lost_state_waits_for_a_request(recommender, engine):
