@@ -1,0 +1,58 @@
+"""``hydrarec serve``."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+
+def serve(
+    run: Path,
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    state: Path | None = None,
+    durability: Literal["event", "batch"] = "event",
+    precision: Literal["float32", "float16"] = "float32",
+    state_limit: int | None = None,
+) -> None:
+    """Serve a trained run over HTTP: each event is known to the very next recommendation.
+
+    Addresses other than loopback need a key, which clients send as `Authorization: Bearer KEY`: set HYDRAREC_API_KEY.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    host
+        Address to listen at.
+    port
+        Port to listen at; 0 takes a free one.
+    state
+        Folder of the users' events and states. Without it they are kept in memory.
+    durability
+        event: what was acknowledged outlives a loss of power. batch: at most the last few milliseconds are lost then,
+        and writing costs less. A killed process loses nothing either way.
+    precision
+        Of stored states; float16 takes half the space.
+    state_limit
+        Users with a stored state, at most. The states written longest ago are made again when they are asked for.
+    """
+    from hydrarec.errors import InputError
+    from hydrarec.serve.libraries import require
+
+    require()
+    from hydrarec.serve.run import serve as run_server
+
+    if state_limit is not None and state_limit < 1:
+        raise InputError(f"--state-limit is {state_limit}; it must be at least 1")
+    run_server(
+        run,
+        host=host,
+        port=port,
+        folder=state,
+        key=os.environ.get("HYDRAREC_API_KEY") or None,
+        durability=durability,
+        precision=precision,
+        state_limit=state_limit,
+    )

@@ -1,0 +1,232 @@
+"""A server as it is run: its own process, a socket, a store on disk, signals."""
+
+import random
+import sys
+import threading
+import time
+
+import httpx
+import numpy as np
+import pytest
+from events import DAY, FIRST, ITEMS
+from serving import KEY, Server, post, problem, served
+from stores import file_bytes
+
+from hydrarec.cli import main
+from hydrarec.serve.disk import DiskStore
+from hydrarec.serve.engine import Engine
+from hydrarec.serve.memory import MemoryStore
+from hydrarec.serve.store import Event
+
+
+@pytest.fixture(scope="module")
+def plain(trained, tmp_path_factory):
+    """(server, its store's folder) of the model that does not read time."""
+    place = tmp_path_factory.mktemp("served") / "store"
+    with served(trained["plain"].run.path, "--state", place) as server:
+        yield server, place
+
+
+def events_of(draw, user, n):
+    times = sorted(FIRST + draw.randrange(40 * DAY) for _ in range(n))
+    return [(user, draw.randrange(1, ITEMS + 1), moment, f"{user}-{k}") for k, moment in enumerate(times)]
+
+
+def test_each_event_is_known_to_the_very_next_answer(plain):
+    client = plain[0].client
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready", "store": "ok"}
+    previous = None
+    for k, (user, item, moment, name) in enumerate(events_of(random.Random(1), "click", 5)):
+        assert post(client, (user, item, moment, name)).json() == {"accepted": 1, "duplicates": 0}
+        assert post(client, (user, item, moment, name)).json() == {"accepted": 0, "duplicates": 1}
+        answer = client.get("/users/click/recommendations", params={"k": 3}).json()
+        assert (answer["user"], answer["events"], len(answer["recommendations"])) == ("click", k + 1, 3)
+        assert answer != previous
+        previous = answer
+
+
+@pytest.mark.parametrize("name", ["plain", "time"])
+def test_ranks_over_http_are_those_of_the_recommender(trained, name, tmp_path):
+    """The same events through ``Recommender.recommend``, users of the store, and histories in the request."""
+    recommender, draw = trained[name], random.Random(2)
+    histories = {f"user {n}/ü": events_of(draw, f"user {n}/ü", draw.randrange(1, 12)) for n in range(25)}
+    every = sorted((each for history in histories.values() for each in history), key=lambda each: each[2])
+    at = FIRST + 60 * DAY
+    items = {user: [item for _, item, _, _ in history] for user, history in histories.items()}
+    times = {user: [moment for _, _, moment, _ in history] for user, history in histories.items()}
+    expected = recommender.recommend(items, times=times, at=at, exclude_seen=True, k=5).to_pylist()
+    with served(recommender.run.path, "--state", tmp_path) as server:
+        for place in range(0, len(every), 40):
+            assert post(server.client, *every[place : place + 40]).json()["duplicates"] == 0
+        for user in histories:
+            path = httpx.URL("/users/{}/recommendations".format(user.replace("/", "%2F").replace(" ", "%20")))
+            query = {"k": 5, "at": at, "exclude_seen": "true"}
+            known = server.client.get(path, params=query).json()
+            history = [{"item": i, "time": t} for i, t in zip(items[user], times[user], strict=True)]
+            told = server.client.post("/recommend", json={"history": history, **query}).json()
+            rows = [row for row in expected if row["user"] == user]
+            for answer in (known, told):
+                assert answer["events"] == len(history)
+                assert [each["item"] for each in answer["recommendations"]] == [row["item"] for row in rows]
+                scores = [each["score"] for each in answer["recommendations"]]
+                np.testing.assert_allclose(scores, [row["score"] for row in rows], rtol=1e-4, atol=1e-4)
+            assert (known["user"], told["user"]) == (user, None)
+
+
+def test_concurrent_clients(plain):
+    server, _ = plain
+    users = [f"many-{n}" for n in range(6)]
+
+    def click(user):
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            for k, each in enumerate(events_of(random.Random(user), user, 12)):
+                assert post(client, each, ("shared", each[1], each[2], each[3])).json()["accepted"] == 2
+                assert client.get(f"/users/{user}/recommendations").json()["events"] == k + 1
+            done.append(user)
+
+    done = []
+    threads = [threading.Thread(target=click, args=(user,)) for user in users]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == users
+    assert server.client.get("/users/shared/recommendations").json()["events"] == 6 * 12
+
+
+def test_an_erased_user_is_gone_from_every_file_soon(plain):
+    server, place = plain
+    post(server.client, *[(f"SECRET-{n:03}", 3, FIRST, f"SECRET-ID-{n:03}") for n in range(40)])
+    assert b"SECRET-007" in file_bytes(place)
+    assert server.client.delete("/users/SECRET-007").status_code == 204
+    assert server.client.delete("/users/SECRET-007").status_code == 204
+    problem(server.client.get("/users/SECRET-007/recommendations"), 404)
+    assert server.client.get("/users/SECRET-008/recommendations").json()["events"] == 1
+    deadline = time.monotonic() + 60
+    while any(word in file_bytes(place) for word in (b"SECRET-007", b"SECRET-ID-007")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert b"SECRET-008" in file_bytes(place)
+
+
+def test_told_to_stop_it_finishes_and_says_nothing_of_users(trained, tmp_path):
+    with served(trained["plain"].run.path, "--state", tmp_path) as server:
+        post(server.client, ("secret-user", "secret-item", FIRST, "secret-id"), ("secret-user", 3, FIRST))
+        problem(server.client.get("/users/secret-nobody/recommendations"), 404)
+        problem(server.client.get("/users/secret-user/recommendations", params={"domain": "secret-domain"}), 422)
+        code, said = server.end()
+    assert code == 0
+    assert "secret" not in said
+    assert len(said.splitlines()) == 1
+    with DiskStore(tmp_path) as store:
+        assert store.accounts(["secret-user"])[0].events == 2
+
+
+def test_without_a_folder_it_says_that_nothing_stays(trained):
+    with served(trained["plain"].run.path) as server:
+        assert server.lines[0].startswith("warning: without --state users are kept in memory")
+        assert post(server.client, ("a", 3, FIRST)).json()["accepted"] == 1
+
+
+def test_a_key(trained):
+    with served(trained["plain"].run.path, key=KEY, host="0.0.0.0") as server:
+        url = server.url.replace("0.0.0.0", "127.0.0.1")
+        with httpx.Client(base_url=url, timeout=60) as client:
+            assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+            wrong = [b"", KEY.encode(), f"Bearer {KEY}x".encode(), f"Bearer {KEY[:-1]}".encode(), b"Bearer \xff"]
+            for headers in ({}, *({b"Authorization": given} for given in wrong)):
+                for method, path, body in (
+                    ("POST", "/events", {"events": [{"user": "a", "item": 3, "time": FIRST}]}),
+                    ("GET", "/users/a/recommendations", None),
+                    ("POST", "/recommend", {"history": [{"item": 3}]}),
+                    ("DELETE", "/users/a", None),
+                ):
+                    answer = client.request(method, path, json=body, headers=headers)
+                    assert "Bearer KEY" in problem(answer, 401)
+                    assert answer.headers["WWW-Authenticate"] == "Bearer"
+            client.headers["Authorization"] = f"Bearer {KEY}"
+            assert post(client, ("a", 3, FIRST)).json()["accepted"] == 1
+            assert client.get("/users/a/recommendations", headers={"Host": "shop.example"}).json()["events"] == 1
+
+
+def test_without_a_key_it_answers_to_this_machine_alone(plain):
+    client = plain[0].client
+    assert "localhost alone" in problem(client.get("/users/a/recommendations", headers={"Host": "evil.example"}), 421)
+    for name in ("localhost", "127.0.0.1:80", "[::1]:8000"):
+        assert client.get("/users/nobody/recommendations", headers={"Host": name}).status_code == 404
+
+
+def test_what_is_refused_at_the_start(trained, plain, tmp_path, capsys, monkeypatch):
+    def refused(run, *arguments, key=""):
+        monkeypatch.setenv("HYDRAREC_API_KEY", key)
+        assert main(["serve", str(trained[run].run.path), *map(str, arguments)]) == 2
+        return capsys.readouterr().err
+
+    assert "give a key (HYDRAREC_API_KEY)" in refused("plain", "--host", "0.0.0.0")
+    assert "it needs 16 or more" in refused("plain", key="short")
+    port = plain[0].url.rpartition(":")[2]
+    assert f"cannot listen at 127.0.0.1 port {port} (" in refused("plain", "--port", port)
+    assert "keeps no state of a user" in refused("markov", "--port", "0")
+    (tmp_path / "file").write_text("")
+    assert "name another folder" in refused("plain", "--port", "0", "--state", tmp_path / "file")
+    assert "--state-limit is 0" in refused("plain", "--port", "0", "--state-limit", "0")
+    for name in ("fastapi", "uvicorn"):
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, name, None)
+            assert "pip install 'hydrarec[serve]'" in refused("plain", "--port", "0")
+
+
+def test_killed_servers_lose_nothing_that_was_acknowledged(trained, tmp_path):
+    """Several clients write while the server is killed; they come back to the next one with what had no answer."""
+    recommender, users = trained["plain"], [f"u{n}" for n in range(4)]
+    draw = random.Random()
+    plans = {user: events_of(random.Random(user), user, 400) for user in users}
+    acknowledged = dict.fromkeys(users, 0)
+
+    def write(user, url):
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while acknowledged[user] < len(plans[user]):
+                first = max(0, acknowledged[user] - 2)
+                try:
+                    answer = post(client, *plans[user][first : first + 5])
+                except httpx.HTTPError:
+                    return
+                assert answer.status_code == 200
+                acknowledged[user] = min(first + 5, len(plans[user]))
+
+    for _ in range(3):
+        server = Server(recommender.run.path, "--state", tmp_path)
+        threads = [threading.Thread(target=write, args=(user, server.url)) for user in users]
+        for thread in threads:
+            thread.start()
+        time.sleep(draw.uniform(0.05, 0.5))
+        assert server.kill()[0] == -9
+        for thread in threads:
+            thread.join()
+    assert sum(acknowledged.values()) > 0
+    with DiskStore(tmp_path) as store, MemoryStore() as memory:
+        for user in users:
+            history = store.history(user)
+            assert len(history.items) >= acknowledged[user]
+            assert history.items == [str(item) for _, item, _, _ in plans[user][: len(history.items)]]
+        engine = Engine(recommender, memory)
+        stored = {user: len(store.history(user).items) for user in users}
+        engine.apply(
+            [Event(user=u, item=str(i), time=t) for user in users for u, i, t, _ in plans[user][: stored[user]]]
+        )
+        assert store.accounts(users) == memory.accounts(users)
+
+
+def test_a_store_that_cannot_be_written(trained, tmp_path):
+    with DiskStore(tmp_path) as store:
+        Engine(trained["plain"], store).apply([Event(user="a", item="3", time=FIRST)])
+    most = 40_000 + sum(file.stat().st_size for file in tmp_path.iterdir())
+    with served(trained["plain"].run.path, "--state", tmp_path, file_bytes=most) as server:
+        for k in range(100):
+            answer = post(server.client, ("a", "x" * 250, FIRST + k), *[("b", "y" * 250, FIRST)] * 50)
+            if answer.status_code != 200:
+                break
+        assert "nothing was changed" in problem(answer, 503)
+        assert answer.headers["Retry-After"] == "10"
+        assert server.client.get("/users/a/recommendations").json()["events"] == k + 1
