@@ -103,15 +103,17 @@ class DiskStore(Store):
         """Write the database anew, and empty its log.
 
         SQLite overwrites what is deleted (``secure_delete``), but not the copies that stay behind when rows move from
-        page to page. Nothing else can be written meanwhile; it takes time by the size of the store.
+        page to page. Nothing else can be written meanwhile; reads go on. It takes time and room by the size of the store.
         """
         count = "SELECT unscrubbed FROM erasures"
-        with self._writing, self._reading, self._errors("scrub"):
+        with self._writing, self._errors("scrub"):
             (before,) = self._writer.execute(count).fetchone()
             if not before:
                 return True
             self._writer.execute("VACUUM")
-            (busy, _, _) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")  # what can be done beside reads
+            with self._reading:
+                (busy, _, _) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:  # another process reads
                 return False
             self._writer.execute("UPDATE erasures SET unscrubbed = unscrubbed - ?", (before,))

@@ -53,7 +53,8 @@ class StatePacker:
         if self.precision == "float16":
             numbers = _half(numbers)
         table = np.concatenate([_as_bytes(whole.numpy()), _as_bytes(numbers.numpy())], 1)  # (U, row)
-        return [State(version=self.version, data=row.tobytes() + _checksum(row.tobytes())) for row in table]
+        rows = [row.tobytes() for row in table]
+        return [State(version=self.version, data=row + _checksum(row)) for row in rows]
 
     def unpack(self, states: Sequence[State | None]) -> tuple[EncoderState, list[int]]:
         """The states that can be read, as one, and their places; others are damaged, of another model, or None."""
