@@ -89,6 +89,24 @@ def test_a_reader_elsewhere_puts_a_scrub_off(tmp_path):
         other.close()
 
 
+def test_reads_go_on_while_files_are_scrubbed(tmp_path):
+    read = []
+
+    def look():
+        """Called by SQLite at work."""
+        if not store._reading.locked():  # it is for the last moment alone
+            read.append(store.accounts(["b"])[0].events)
+
+    with DiskStore(tmp_path) as store:
+        store.append([event(user, "x", 1) for user in "abcdefgh"], step)
+        store.erase("a")
+        store._writer.set_progress_handler(look, 10)
+        assert store.scrub()
+        store._writer.set_progress_handler(None, 0)
+        assert len(read) > 5
+        assert set(read) == {1}
+
+
 FULL = """
 import resource, sys
 from pathlib import Path

@@ -256,6 +256,15 @@ def test_half_precision_is_near(recommender):
     assert sizes[1] < 0.65 * sizes[0]
 
 
+def test_warming_up_changes_nothing(recommender):
+    engines = [Engine(recommender, MemoryStore()) for _ in range(2)]
+    engines[0].warm_up()
+    for engine in engines:
+        engine.apply([event("a", "3", FIRST), event("a", "4", FIRST + 1)])
+    accounts = [engine.store.accounts(["a", "b"]) for engine in engines]
+    assert accounts[0] == accounts[1]
+
+
 def test_the_limit_of_states(recommender):
     engine = Engine(recommender, MemoryStore(), state_limit=3)
     for user in "abcde":

@@ -103,7 +103,7 @@ class DiskStore(Store):
         """Write the database anew, and empty its log.
 
         SQLite overwrites what is deleted (``secure_delete``), but not the copies that stay behind when rows move from
-        page to page. Nothing else can be written meanwhile; reads go on. It takes time and room by the size of the store.
+        page to page. Nothing else can be written meanwhile; reads go on. It takes time and room by the store's size.
         """
         count = "SELECT unscrubbed FROM erasures"
         with self._writing, self._errors("scrub"):

@@ -16,6 +16,7 @@ from hydrarec.serve.catalog import Catalog
 from hydrarec.serve.packing import Precision, StatePacker
 from hydrarec.serve.ranking import Conditions, Ranking
 from hydrarec.serve.states import UserStates, batch_of
+from hydrarec.serve.stepping import step_
 from hydrarec.serve.store import Event, History, Store
 from hydrarec.serve.version import version_of
 
@@ -113,6 +114,15 @@ class Engine:
             rows, scores = next(best) if each else ([], [])
             answers.append(Answer(items=[self.catalog.ids[row] for row in rows], scores=scores, events=count))
         return answers
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Do once what is slow the first time, such as imports of torch, so that no client waits for it."""
+        state, user = self.model.initial_state(1).clone(), torch.zeros(1, dtype=torch.int64)
+        for _ in range(2):  # the second one reads the first, where events wait
+            step_(self.model, state, user, user, user)
+        hidden = hidden_states(self.model, state, user)
+        self._ranking.best(hidden, [Conditions(k=1, allowed=None, denied=_NONE)])
 
     def erase(self, user: str) -> bool:
         """Forget a user; ``tidy`` removes what may remain in files."""

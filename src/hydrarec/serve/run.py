@@ -47,6 +47,7 @@ def serve(
             if store.read_only:
                 say(f"warning: {store.read_only}; events are refused, requests are answered")
             engine = Engine(recommender, store, precision=precision, state_limit=state_limit)
+            engine.warm_up()
             config = uvicorn.Config(
                 make_app(engine, guard),
                 log_level="warning",
