@@ -84,9 +84,7 @@ def killed(recommender, place, durability, first, draw):
 
 if __name__ == "__main__":
     recommender, place, durability = Recommender.load(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    Engine(recommender, MemoryStore()).apply(
-        [*batch(1), *batch(2)]
-    )  # what is slow the first time is done before a fork
+    Engine(recommender, MemoryStore()).warm_up()  # before the forks, so that they have time to write
     draw = random.Random(sys.argv[5])
     number, codes = 0, []
     for _ in range(int(sys.argv[4])):
