@@ -14,6 +14,7 @@ def version_of(run: Run, precision: Precision) -> str:
     for name in ("model.safetensors", "items.parquet"):
         with (run.path / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
-    settings = run.settings.to_dict()["model"]
-    digest.update(json.dumps([settings, precision, VERSION], sort_keys=True).encode())
+    settings = run.settings.to_dict()
+    made_of = [settings["model"], settings["items"], precision, VERSION]
+    digest.update(json.dumps(made_of, sort_keys=True).encode())
     return digest.hexdigest()
