@@ -79,7 +79,7 @@ def killed(recommender, place, durability, first, draw):
         os.kill(child, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         told += answers.readlines()
-    return max([first, *(int(line) + 1 for line in told)]), code
+    return max([first, *(int(line) + 1 for line in told if line)]), code
 
 
 if __name__ == "__main__":
