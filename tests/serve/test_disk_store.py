@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,32 @@ def test_batch_durability_tells_the_disk_soon(tmp_path, monkeypatch):
     assert sizes
     assert max(sizes) == written
     assert len(sizes) < 20
+
+
+def test_what_is_written_during_the_last_flush_is_flushed_too(tmp_path, monkeypatch):
+    file, sizes, began, go, real = tmp_path / "file", [], threading.Event(), threading.Event(), os.fdatasync
+
+    def slow(descriptor):
+        size = os.fstat(descriptor).st_size
+        began.set()
+        assert go.wait(30)
+        real(descriptor)
+        sizes.append(size)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    file.write_bytes(b"1")
+    flusher = flush.Flusher(file)
+    flusher.written()
+    assert began.wait(30)
+    file.write_bytes(b"22")
+    flusher.written()
+    closing = threading.Thread(target=flusher.close)
+    closing.start()
+    while not flusher._closing.is_set():
+        pass
+    go.set()
+    closing.join(30)
+    assert sizes[-1] == 2
 
 
 def test_a_disk_that_refuses_a_flush_is_not_written_to(tmp_path, monkeypatch):

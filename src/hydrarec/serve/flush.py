@@ -37,7 +37,8 @@ class Flusher:
         os.close(self._file)
 
     def _run(self) -> None:
-        while not self._closing.is_set():
+        # Closing sets both, so that what was written during a flush is behind another one.
+        while self._dirty.is_set() or not self._closing.is_set():
             self._dirty.wait()
             self._closing.wait(SECONDS)
             self._dirty.clear()
