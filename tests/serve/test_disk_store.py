@@ -246,14 +246,12 @@ def test_batch_durability_tells_the_disk_soon(tmp_path, monkeypatch):
         sizes.append(os.fstat(file).st_size)
 
     monkeypatch.setattr(os, "fdatasync", counted)
-    monkeypatch.setattr(flush, "SECONDS", 0.05)
+    monkeypatch.setattr(flush, "SECONDS", 60)  # closing does not wait for it
     with DiskStore(tmp_path, durability="batch") as store:
         for k in range(20):
             store.append([event("a", "x", k)], step)
         written = wal.stat().st_size
-    assert sizes
-    assert max(sizes) == written
-    assert len(sizes) < 20
+    assert sizes == [written]
 
 
 def test_what_is_written_during_the_last_flush_is_flushed_too(tmp_path, monkeypatch):

@@ -200,7 +200,10 @@ def test_killed_servers_lose_nothing_that_was_acknowledged(trained, tmp_path):
         threads = [threading.Thread(target=write, args=(user, server.url)) for user in users]
         for thread in threads:
             thread.start()
-        time.sleep(draw.uniform(0.05, 0.5))
+        enough = sum(acknowledged.values()) + draw.randint(1, 200)
+        while sum(acknowledged.values()) < enough and any(thread.is_alive() for thread in threads):
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.02))
         assert server.kill()[0] == -9
         for thread in threads:
             thread.join()
