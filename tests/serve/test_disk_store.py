@@ -185,7 +185,7 @@ def test_a_place_that_cannot_be_written_can_be_read(tmp_path, killed):
     for path in [*place.iterdir(), place]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     for path in place.parents:  # another user comes here
-        if path.owner() == place.owner() and path.is_relative_to(tmp_path.parents[1]):
+        if path.owner() == place.owner() and path.name.startswith(("pytest-", "popen-", "test_")):
             path.chmod(0o755)
     try:
         done = run(READ_ONLY, place)
