@@ -22,6 +22,7 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Json = Annotated[Flag, Parameter(name="--json", help="Print one JSON object, nothing else.")]
 Count = Annotated[int, Parameter(converter=_whole)]
+Set = Annotated[list[str] | None, Parameter(name="--set", negative="")]
 Out = Annotated[Path, Parameter(help="Folder to write.")]
 
 

@@ -1,11 +1,9 @@
 """``hydrarec train``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts import Parameter
-
-from hydrarec.cli.options import Columns, Json, Out, ProtocolChoice
+from hydrarec.cli.options import Columns, Json, Out, ProtocolChoice, Set
 
 _COLUMNS, _PROTOCOL = Columns(), ProtocolChoice()
 
@@ -17,7 +15,7 @@ def train(
     out: Out,
     model: str | None = None,
     recipe: Path | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    set_: Set = None,
     seed: int | None = None,
     resume: Literal["auto", "never"] = "auto",
     device: str = "cpu",
