@@ -54,7 +54,7 @@ class RowTable(RowEncoder):
         self.lent: list[tuple[Tensor, Tensor]] = []
 
     @property
-    def n_items(self) -> int:  # type: ignore[override]
+    def n_items(self) -> int:  # type: ignore[override]  # others count it themselves
         return len(self.squares)
 
     @property

@@ -19,7 +19,7 @@ class ItemTable(ItemEncoder):
         self.weight = nn.Parameter(draw(n_items, width, std))
 
     @property
-    def n_items(self) -> int:  # type: ignore[override]
+    def n_items(self) -> int:  # type: ignore[override]  # others count it themselves
         return len(self.weight)
 
     def encode(self, rows: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class NeuralModel(nn.Module, Model):
         return cls(config, items or dataset.n_items)
 
     @property
-    def n_items(self) -> int:  # type: ignore[override]
+    def n_items(self) -> int:  # type: ignore[override]  # the item encoder knows; models that count set it
         return self.items.n_items
 
     @property

@@ -61,7 +61,7 @@ class TextItems(ItemEncoder):
         self._memo: tuple[Any, Tensor] | None = None
 
     @property
-    def n_items(self) -> int:  # type: ignore[override]
+    def n_items(self) -> int:  # type: ignore[override]  # others count it themselves
         return len(self.vectors)
 
     @torch.no_grad()
@@ -134,9 +134,10 @@ class TextItems(ItemEncoder):
     def _mapped(self, vectors: Tensor, domains: Tensor) -> Tensor:
         """What is made of centred text vectors (..., h): (..., d)."""
         found: Tensor = self.project(vectors)
-        if self.adapters is None:
-            return found
-        return self.adapters(found.flatten(0, -2), domains.flatten()).view_as(found)  # type: ignore[no-any-return]
+        if self.adapters is not None:
+            adapted: Tensor = self.adapters(found.flatten(0, -2), domains.flatten())  # (n, d)
+            found = adapted.view_as(found)
+        return found
 
     def _centred(self, vectors: Tensor, domains: Tensor) -> Tensor:
         """(t - m) s for text vectors (n, h) of items of these domains (n,)."""
