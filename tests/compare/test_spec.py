@@ -85,6 +85,15 @@ def test_no_model_leaves_the_rule_for_all(here, own):
         settings_of(spec, spec.tables()[0], spec.model[0], (), 1)
 
 
+def test_the_loss_has_a_rule_for_all(here):
+    head = HEAD.replace("[train]", '[loss]\nprecision = "bfloat16"\n[train]')
+    spec = read(here, head + SMALL)
+    assert settings_of(spec, spec.tables()[0], spec.model[0], (), 1).loss.precision == "bfloat16"
+    spec = read(here, head + '[[model]]\nlabel = "a"\nname = "hydra"\nset = ["loss.precision=\\"float32\\""]\n')
+    with pytest.raises(InputError, match=r"model a sets loss.precision, which \[loss\] gives for all"):
+        settings_of(spec, spec.tables()[0], spec.model[0], (), 1)
+
+
 def test_data_may_have_a_rule_of_its_own(here):
     spec = read(here, HEAD.replace("[train]", "train = {epochs = 5}\n[train]") + SMALL)
     settings = settings_of(spec, spec.tables()[0], spec.model[0], (), 1)

@@ -10,6 +10,7 @@ from kernel_cases import ISAS, LOADED, near, needs_kernels, using
 from support import close
 from torch.nn.functional import cross_entropy
 
+from hydrarec.losses.config import LossConfig, loss
 from hydrarec.losses.softmax import full_softmax
 from hydrarec.ops import library
 from hydrarec.ops.softmax import softmax_cross_entropy, softmax_fits
@@ -176,6 +177,91 @@ def test_rows_may_be_strided(name):
         assert torch.equal(one, other)
 
 
+def halves_agree(name, given_problem, threads=1):
+    """Against float64: a rounded operand is off by 2^-9 of itself at most, and so is a rounded gradient of a logit."""
+    hidden, catalog, _ = given_problem
+    off = float((hidden.abs() @ catalog.abs().T).max()) * 2**-8
+    with on(name, threads):
+        loss, *gradients = softmax_cross_entropy(*given_problem, half=True)
+    expected, *exact = reference(*given_problem)
+    assert abs(loss.double() - expected) <= 2 * off + 1e-6
+    for mine, theirs, terms in zip(gradients, exact, sums_of_absolute_terms(*given_problem), strict=True):
+        near(mine, theirs, 2 * off + 2**-7, terms.max())
+    return loss
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(("events", "items", "width"), SHAPES)
+def test_halves(name, events, items, width):
+    halves_agree(name, problem(events, items, width))
+
+
+@pytest.mark.parametrize("name", SETS)
+@given(
+    events=st.integers(1, 300),
+    items=st.integers(2, 400),
+    width=st.integers(1, 140),
+    threads=st.sampled_from([1, 2]),
+    seed=st.integers(0, 999),
+)
+@settings(deadline=None, max_examples=30)
+def test_halves_of_any_shape(name, events, items, width, threads, seed):
+    halves_agree(name, problem(events, items, width, 4.0, seed), threads)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_halves_are_rounded_to_nearest(name):
+    """Between the neighbours 1 and 1 + 2^-7, 1 + 3 * 2^-9 is nearer to the upper."""
+    logits = []
+    for value in (1.0, 1 + 3 * 2**-9, 1 + 2**-7):
+        with on(name):
+            both = torch.tensor([[value], [0.0]])
+            logits.append(float(softmax_cross_entropy(torch.ones(1, 1), both, torch.zeros(1).long(), half=True)[0]))
+    assert logits[0] > logits[1] == logits[2]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_halves_that_lose_nothing(name):
+    """Small whole numbers and probabilities of 1/64 are bfloat16; all of this but log2(e) h is exact."""
+    catalog = torch.randint(-3, 4, (64, 40)).float()
+    targets = torch.arange(64)
+    with on(name):
+        loss, d_hidden, d_catalog = softmax_cross_entropy(torch.zeros(64, 40), catalog, targets, half=True)
+    close(loss, torch.tensor(64.0).log(), 1e-6)
+    close(d_hidden, (catalog.mean(0) - catalog) / 64, 1e-6)
+    assert not d_catalog.any()
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_halves_with_bad_input_none_and_the_same_bits(name):
+    hidden, catalog, targets = problem(150, 200, 24)
+    with on(name, 2):
+        assert softmax_cross_entropy(hidden[:0], catalog, targets[:0], half=True)[0] == 0
+        first, again = (softmax_cross_entropy(hidden, catalog, targets, half=True) for _ in range(2))
+        alone, *nothing = softmax_cross_entropy(hidden, catalog, targets, False, half=True)
+        assert alone == first[0]
+        assert [t.numel() for t in nothing] == [0, 0]
+        for bad in (torch.nan, torch.inf, -torch.inf):
+            spoilt = catalog.clone()
+            spoilt[199, 3] = bad
+            assert softmax_cross_entropy(hidden, spoilt, targets, half=True)[0].isnan()
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_loss_in_halves(name):
+    """The setting reaches the kernel, and what stands in for it."""
+    hidden, catalog, targets = problem(150, 200, 24)
+    settings_of_loss = LossConfig(precision="bfloat16")
+    with on(name):
+        found = loss(settings_of_loss, hidden, catalog, targets, 3.0)
+        exact = loss(LossConfig(), hidden, catalog, targets, 3.0)
+    rounded = reference((3.0 * hidden).bfloat16().float(), catalog.bfloat16().float(), targets)[0]
+    assert found != exact
+    close(found, rounded, 1e-2 if name == "tiles" else 1e-5)
+
+
 def test_the_loss_takes_it_where_it_is_faster():
     hidden, catalog, targets = problem(150, 200, 24)
     assert softmax_fits(hidden, catalog) == (LOADED.isa == "avx512")
@@ -192,6 +278,7 @@ def test_the_loss_takes_it_where_it_is_faster():
 def test_operator():
     torch.library.opcheck(softmax_cross_entropy, problem(20, 30, 8))
     torch.library.opcheck(softmax_cross_entropy, (*problem(20, 30, 8), False))
+    torch.library.opcheck(softmax_cross_entropy, (*problem(20, 30, 8), True, True))
 
 
 def test_wrong_arguments_raise():

@@ -2,7 +2,6 @@
 
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,18 +28,21 @@ def points(spec: Spec, model: ModelSpec) -> list[Point]:
 
 
 def settings_of(spec: Spec, table: Table, model: ModelSpec, point: Point, seed: int) -> Settings:
-    """Everything resolved: recipe, then ``[train]`` for all, then what the model sets, then the point of its grid.
+    """Everything resolved: recipe, then ``[train]`` and ``[loss]`` for all, then what the model sets, then its point.
 
     Raises:
-        InputError: an unknown setting, or a model sets what ``[train]`` gives for all.
+        InputError: an unknown setting, or a model sets what the file gives for all.
     """
-    rule: dict[str, Any] = {f"train.{key}": value for key, value in {**spec.train, **table.data.train}.items()}
+    rules = {"train": {**spec.train, **table.data.train}, "loss": spec.loss}
+    rule = {f"{section}.{key}": value for section, given in rules.items() for key, value in given.items()}
     own = [*model.set, *model.on.get(table.data.name, ()), *model.on.get(table.name, ()), *point]
     for setting in own:
         key = setting.partition("=")[0].strip()
-        if key in rule or f"train.{key}" in rule:
+        section = next((name for name in ("", "train.", "loss.") if name + key in rule), None)
+        if section is not None:
+            where = (section + key).partition(".")[0]
             raise InputError(
-                f"model {model.label} sets {key}, which [train] gives for all; leave it out of one of them"
+                f"model {model.label} sets {key}, which [{where}] gives for all; leave it out of one of them"
             )
     recipe = Path(model.recipe.replace("{data}", table.data.name)) if model.recipe else None
     try:

@@ -107,6 +107,7 @@ class Spec:
         trials: how many points of its grid each model may try; the budget is the same for all.
         chosen_on: the table whose validation chooses the settings of all; None: each chooses its own.
         train: settings of training, the same for every model; a model cannot set them otherwise.
+        loss: settings of the loss, likewise.
     """
 
     data: tuple[DataSpec, ...]
@@ -116,6 +117,7 @@ class Spec:
     chosen_on: str | None = None
     part: Literal["test", "valid"] = "test"
     train: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, values in (("seeds", self.seeds), ("data", self.data), ("model", self.model)):

@@ -31,6 +31,8 @@ class LossConfig:
         log_q: correct for how the negatives were drawn.
         smoothing: exponent of the item counts of the ``popularity`` sampler.
         calibration: t of gBCE.
+        precision: of the products of ``softmax``. ``bfloat16`` rounds their operands, sums in float32, and is about
+            twice as fast on processors with matrix tiles (AMX); elsewhere it gains nothing.
         chunk_events: events whose logits are held at a time.
         chunk_items: items of the catalog of the same (``softmax``).
     """
@@ -42,6 +44,7 @@ class LossConfig:
     log_q: bool = True
     smoothing: float = 0.75
     calibration: float = 0.75
+    precision: Literal["float32", "bfloat16"] = "float32"
     chunk_events: int = 512
     chunk_items: int = 65_536
 
@@ -105,7 +108,8 @@ def loss(
         ValueError: the loss draws negatives and ``sampler`` is None.
     """
     if config.kind == "softmax":
-        return full_softmax(hidden, catalog, targets, scale, config.chunk_events, config.chunk_items)
+        chunks, half = (config.chunk_events, config.chunk_items), config.precision == "bfloat16"
+        return full_softmax(hidden, catalog, targets, scale, *chunks, half)
     if sampler is None:
         raise ValueError(f"the loss {config.kind!r} needs a sampler; make_sampler gives it")
     negatives, log_expected = sampler.sample(targets)

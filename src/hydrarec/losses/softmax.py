@@ -18,6 +18,7 @@ def full_softmax(
     scale: float = 1.0,
     chunk_events: int = 512,
     chunk_items: int = 65_536,
+    half: bool = False,
 ) -> Tensor:
     """Mean cross-entropy of softmax(scale * hidden @ catalog.T) at ``targets``.
 
@@ -33,6 +34,8 @@ def full_softmax(
         scale: 1 / temperature.
         chunk_events: rows of one tile, at most; so many fewer (not below 64) as keep it in a processor's cache.
         chunk_items: columns of one tile. A catalog that fits into one is scored once, a larger one twice.
+        half: products are of operands rounded to bfloat16, summed in float32, where a kernel does all this; elsewhere
+            hidden states and catalog are rounded.
 
     Returns:
         () the mean over the T events, 0 for none.
@@ -42,7 +45,7 @@ def full_softmax(
     dtype = torch.promote_types(torch.promote_types(hidden.dtype, catalog.dtype), torch.float32)
     with torch.autocast(hidden.device.type, enabled=False):
         loss: Tensor = _FullSoftmax.apply(
-            hidden.to(dtype) * scale, catalog.to(dtype), targets, chunk_events, chunk_items
+            hidden.to(dtype) * scale, catalog.to(dtype), targets, chunk_events, chunk_items, half
         )
     return loss
 
@@ -50,13 +53,15 @@ def full_softmax(
 class _FullSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, catalog: Tensor, targets: Tensor, chunk_events: int, chunk_items: int
+        ctx: Any, hidden: Tensor, catalog: Tensor, targets: Tensor, chunk_events: int, chunk_items: int, half: bool
     ) -> Tensor:
         wanted = any(ctx.needs_input_grad)
         if softmax_fits(hidden, catalog):
-            found: tuple[Tensor, Tensor, Tensor] = softmax_cross_entropy(hidden, catalog, targets, wanted)
+            found: tuple[Tensor, Tensor, Tensor] = softmax_cross_entropy(hidden, catalog, targets, wanted, half)
             ctx.save_for_backward(*found[1:])
             return found[0]
+        if half:
+            hidden, catalog = (x.bfloat16().to(x.dtype) for x in (hidden, catalog))
         d_hidden = torch.zeros_like(hidden) if wanted else hidden.new_empty(0)
         d_catalog = torch.zeros_like(catalog) if wanted else hidden.new_empty(0)
         n_events, n_items = len(hidden), len(catalog)
@@ -93,6 +98,7 @@ class _FullSoftmax(torch.autograd.Function):
         return (
             d_hidden * grad if to_hidden else None,
             d_catalog * grad if to_catalog else None,
+            None,
             None,
             None,
             None,

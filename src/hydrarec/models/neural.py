@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydrarec.data.batch import Batch
@@ -14,6 +13,7 @@ from hydrarec.errors import InputError
 from hydrarec.items.contract import ItemEncoder
 from hydrarec.items.table import ItemTable
 from hydrarec.models.contract import Model
+from hydrarec.nn.norm import unit
 from hydrarec.nn.time import Gaps, TimeFeatures
 
 Items = ItemEncoder | int  # an encoder, or for how many items a plain table is made
@@ -82,12 +82,12 @@ class NeuralModel(nn.Module, Model):
 
     def queries(self, hidden: Tensor) -> Tensor:
         """(n, d) hidden states as they meet the catalog."""
-        return F.normalize(hidden, dim=-1) if self.config.normalize else hidden
+        return unit(hidden) if self.config.normalize else hidden
 
     def catalog(self) -> Tensor:
         """(V, d) item vectors as they meet the queries."""
         vectors = self.items.catalog()
-        return F.normalize(vectors, dim=-1) if self.config.normalize else vectors
+        return unit(vectors) if self.config.normalize else vectors
 
     def score(self, batch: Batch) -> Iterator[tuple[int, Tensor]]:
         return self.score_hidden(self.hidden_at(batch, batch.last))

@@ -17,7 +17,7 @@ def softmax_fits(hidden: Tensor, catalog: Tensor) -> bool:
 
 @torch.library.custom_op("hydrarec::softmax_cross_entropy", mutates_args=(), device_types="cpu")
 def softmax_cross_entropy(
-    hidden: Tensor, catalog: Tensor, targets: Tensor, gradients: bool = True
+    hidden: Tensor, catalog: Tensor, targets: Tensor, gradients: bool = True, half: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mean cross-entropy of softmax(hidden @ catalog.T) at ``targets``, and its gradients.
 
@@ -30,6 +30,8 @@ def softmax_cross_entropy(
         catalog: (V, d) float32.
         targets: (T,) int64, rows of ``catalog``.
         gradients: without them, half the work.
+        half: products are of operands rounded to bfloat16, summed in float32. With matrix tiles these include the
+            gradients of the logits, and it takes half the time; without, only ``hidden`` and ``catalog`` are rounded.
 
     Returns:
         () the mean, 0 for no events; (T, d) and (V, d) its gradients, empty where they are not wanted.
@@ -43,8 +45,10 @@ def softmax_cross_entropy(
     d_hidden, d_catalog = (torch.zeros(n, d) if gradients else torch.zeros(0) for n in (T, V))
     if T:
         found = required_kernels()
+        if half and not found.tiles:
+            hidden, catalog = hidden.bfloat16().float(), catalog.bfloat16().float()
         hidden, catalog = dense_rows(hidden), dense_rows(catalog)
-        sizes = [T, V, d, hidden.stride(0), catalog.stride(0), int(found.tiles)]
+        sizes = [T, V, d, hidden.stride(0), catalog.stride(0), int(found.tiles), int(half)]
         out = [mean, *((d_hidden, d_catalog) if gradients else (None, None))]
         arguments = (sizes, [hidden, catalog], [targets.contiguous()], out, torch.get_num_threads())
         found.call("softmax_cross_entropy", *arguments)
@@ -64,6 +68,8 @@ def _check(hidden: Tensor, catalog: Tensor, targets: Tensor) -> None:
 
 
 @softmax_cross_entropy.register_fake
-def _(hidden: Tensor, catalog: Tensor, targets: Tensor, gradients: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    hidden: Tensor, catalog: Tensor, targets: Tensor, gradients: bool = True, half: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     shapes = (hidden.shape, catalog.shape) if gradients else ((0,), (0,))
     return (hidden.new_empty(()), *(hidden.new_empty(shape) for shape in shapes))  # type: ignore[return-value]

@@ -36,7 +36,7 @@ TILES inline void store_sums(float* sums) {
   TILE_FENCE();
 }
 
-// Tiles of a matrix in halves, the higher before the lower; `next` to the next 16 rows or columns, `deep` along the sum.
+// Tiles of a matrix in halves, the higher before the lower where there are both; `next` to the next 16 rows or columns, `deep` along the sum.
 struct Halved {
   const float* start;
   int64_t next, deep;
@@ -61,6 +61,24 @@ TILES inline void multiply_halves(int64_t depth, Halved a, Halved b, float* c, i
     multiply_four();
     if (!all[k * all_deep]) continue;
     TILE_LOAD(6, b0 + TILE); TILE_LOAD(7, b1 + TILE);
+    multiply_four();
+  }
+  _tile_stored(0, c, bytes); _tile_stored(1, c + 16, bytes);
+  _tile_stored(2, c + 16 * c_row, bytes); _tile_stored(3, c + 16 * c_row + 16, bytes);
+}
+
+// C (32 x 32) = A B over `depth` tiles, or with ADD += A B.
+template <bool ADD>
+TILES inline void multiply_pairs(int64_t depth, Halved a, Halved b, float* c, int64_t c_row) {
+  const int64_t bytes = c_row * sizeof(float);
+  if (ADD) {
+    _tile_loadd(0, c, bytes); _tile_loadd(1, c + 16, bytes);
+    _tile_loadd(2, c + 16 * c_row, bytes); _tile_loadd(3, c + 16 * c_row + 16, bytes);
+  } else {
+    _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+  }
+  for (int64_t k = 0; k < depth; k++, a.start += a.deep, b.start += b.deep) {
+    TILE_LOAD(4, a.start); TILE_LOAD(5, a.start + a.next); TILE_LOAD(6, b.start); TILE_LOAD(7, b.start + b.next);
     multiply_four();
   }
   _tile_stored(0, c, bytes); _tile_stored(1, c + 16, bytes);

@@ -18,7 +18,7 @@ struct Softmax {
   float *loss, *d_hidden, *d_catalog;  // no gradients where null
 };
 
-// Products: how operands are packed and multiplied (softmax_float.h, softmax_amx.h).
+// Products: how operands are packed and multiplied (softmax_float.h, softmax_amx.h, softmax_half.h).
 template <class Products>
 class SoftmaxRun {
  public:
