@@ -83,6 +83,17 @@ def test_candidates_seen_in_training_only():
     assert result.metrics["coverage@10"] == 1
 
 
+def test_without_lists_only_what_they_are_for_is_missing():
+    dataset = Dataset.from_arrays(np.arange(40) % 7, [0, 9, 24, 40], item_ids=np.arange(7))
+    protocol = Protocol.named("hstu", exclude_seen=True)
+    _, _, whole = run(dataset, protocol)
+    _, _, short = run(dataset, protocol, lists=False)
+    missing = {"coverage@10", "popularity@10"}
+    assert set(whole.metrics) - set(short.metrics) == missing
+    assert short.metrics == {name: value for name, value in whole.metrics.items() if name not in missing}
+    assert (short.greater == whole.greater).all()
+
+
 def timed(n_users=12, n_items=20, longest=40, seed=0):
     """Histories of all lengths over the same days, so that many targets of a user lie after the boundary."""
     generator = np.random.default_rng(seed)

