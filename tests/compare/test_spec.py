@@ -11,6 +11,9 @@ from hydrarec.compare.spec import read_spec
 from hydrarec.errors import InputError
 
 
+ROOT = Path(__file__).parents[2]
+
+
 def read(here, text):
     (here / "spec.toml").write_text(text)
     return read_spec(here / "spec.toml")
@@ -124,8 +127,7 @@ def test_models_that_count_are_known(here):
 
 
 def test_the_example_of_the_manual(here, monkeypatch):
-    root = Path(__file__).parents[2]
-    text = re.search(r"```toml\n(.*?)```", (root / "docs" / "compare.md").read_text(), re.DOTALL).group(1)
+    text = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "compare.md").read_text(), re.DOTALL).group(1)
     spec = read(here, re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE))  # with all that is optional
     assert [table.name for table in spec.tables()] == ["ml-1m-loo", "ml-1m-time", "ml-1m-hstu"]
     (here / "recipes").mkdir()
@@ -134,6 +136,17 @@ def test_the_example_of_the_manual(here, monkeypatch):
     settings = settings_of(spec, spec.tables()[0], hydra, points(spec, hydra)[0], 1)
     assert (settings.model.d_model, settings.model.n_layers, settings.train.epochs) == (64, 3, 30)
     assert len(points(spec, hydra)) == 4
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks" / "tables").glob("*.toml")), ids=lambda file: file.stem)
+def test_the_settings_of_every_table_exist(file, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    spec = read_spec(file)
+    assert any(model.ours for model in spec.model)
+    for table in spec.tables():
+        for model in spec.model:
+            for point in points(spec, model):
+                settings_of(spec, table, model, point, 1)
 
 
 def test_a_comparison_on_validation_needs_one(here):
