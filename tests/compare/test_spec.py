@@ -10,7 +10,6 @@ from hydrarec.compare.choices import counts, points, settings_of
 from hydrarec.compare.spec import read_spec
 from hydrarec.errors import InputError
 
-
 ROOT = Path(__file__).parents[2]
 
 
