@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.store import Dataset
@@ -46,3 +47,19 @@ def close(got: torch.Tensor, expected: torch.Tensor, relative: float) -> None:
         difference = (got.double() - expected.double()).abs().max().item()
         scale = expected.double().abs().max().clamp(min=1e-30).item()
         assert difference <= relative * scale, f"{difference / scale:.2e} > {relative:.0e}"
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest result of any operation, but for the table's own storage."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.own = {value.untyped_storage().data_ptr() for value in (*table.buffers(), *table.parameters())}
+        self.bytes = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        results = function(*arguments, **(options or {}))
+        for value in results if isinstance(results, tuple | list) else [results]:
+            if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() not in self.own:
+                self.bytes = max(self.bytes, value.untyped_storage().nbytes())
+        return results

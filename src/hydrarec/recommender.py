@@ -25,6 +25,7 @@ from hydrarec.frames import like
 from hydrarec.items.vocabulary import Vocabulary
 from hydrarec.machine import usable_device
 from hydrarec.models.contract import Model
+from hydrarec.models.neural import NeuralModel
 from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.models.waiting import hidden_states, observe
 from hydrarec.nn.state import EncoderState
@@ -298,7 +299,10 @@ class Recommender:
         asked = asked.latest(self.run.settings.train.reads)
         lengths = asked.end - asked.first
         order = np.argsort(-lengths, kind="stable")
-        at_most = max(1, _SCORE_BYTES // (4 * self.model.n_items))
+        size = self.model.n_items
+        if isinstance(self.model, NeuralModel):  # which scores a chunk at a time
+            size = min(size, self.model.chunk_items)
+        at_most = max(1, _SCORE_BYTES // (4 * size))
         for run in fill(lengths[order], _BATCH_EVENTS):
             for start in range(run.start, run.stop, at_most):
                 chosen = order[start : min(start + at_most, run.stop)]

@@ -43,6 +43,22 @@ def test_products_of_remainder_and_quotient():
     assert encoder.encode(torch.tensor([0, 5, 9])).tolist() == [[1, 2], [30, 4], [0, -4]]
 
 
+def test_with_as_many_buckets_as_items_it_is_a_table_of_rows():
+    torch.manual_seed(3)
+    encoder = QuotientRemainder(20, 4, buckets=20)
+    table = FloatTable(20, 4)
+    table.write(torch.arange(20), encoder.remainders.read(torch.arange(20)))
+    for _ in range(5):
+        rows = torch.randint(20, (30,))
+        for items in (encoder, table):
+            items.encode(rows).pow(3).sum().backward()
+            RowwiseAdagrad(*items.tables).step()
+    assert torch.equal(encoder.catalog().detach(), table.catalog().detach())
+    encoder.add(5)  # from here on they share
+    assert torch.equal(encoder.catalog().detach()[:20], table.catalog().detach())
+    assert torch.equal(encoder.catalog().detach()[20:].abs(), table.catalog().detach()[:5].abs())
+
+
 @pytest.mark.parametrize("n_items", [1, 2, 16, 17, 10_000])
 def test_no_two_items_share_both_rows_and_memory_is_bounded(n_items):
     encoder = QuotientRemainder(n_items, 1)
@@ -76,7 +92,7 @@ def test_a_billion_items_cost_the_table_alone():
 def test_training_touches_the_rows_of_the_batch(number):
     torch.manual_seed(1)
     encoder = list(encoders(300, 16))[number]
-    rows, wanted = torch.tensor([3, 77, 200, 201]), 0.1 * torch.randn(4, 16)
+    rows, wanted = torch.tensor([3, 77, 200, 205]), 0.1 * torch.randn(4, 16)
     before = [table.read(torch.arange(table.n_items)) for table in encoder.tables]
     optimiser = RowwiseAdagrad(*encoder.tables)
     for step in range(500):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from support import Largest
 
 from hydrarec.items.compact import FloatTable, Int8Table
 from hydrarec.items.hashed import MultiHash
@@ -80,22 +80,6 @@ def test_the_plain_table_is_not_for_it_makes_a_dense_gradient():
     done = run("plain", 1000)
     assert done.stdout == "made\n"
     assert "alloc" in done.stderr
-
-
-class Largest(TorchDispatchMode):
-    """Notes the largest result of any operation, but for the table's own storage."""
-
-    def __init__(self, table):
-        super().__init__()
-        self.own = {value.untyped_storage().data_ptr() for value in (*table.buffers(), *table.parameters())}
-        self.bytes = 0
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        results = function(*arguments, **(options or {}))
-        for value in results if isinstance(results, tuple | list) else [results]:
-            if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() not in self.own:
-                self.bytes = max(self.bytes, value.untyped_storage().nbytes())
-        return results
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "int8", "mapped", "hashed", "plain"])

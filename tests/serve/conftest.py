@@ -17,15 +17,20 @@ def shop_table():
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """Runs by name: Hydra that reads time or does not; and one without a state."""
+    """Runs by name: Hydra that reads time or does not, or whose items lie on disk; and one without a state."""
     place = tmp_path_factory.mktemp("serve")
     return {
         "plain": Recommender.fit(shop_table(), out=place / "plain", settings=SETTINGS),
         "time": Recommender.fit(shop_table(), out=place / "time", settings={**SETTINGS, "model.time": True}),
+        "mapped": Recommender.fit(
+            shop_table(),
+            out=place / "mapped",
+            settings={**SETTINGS, "items.storage": "mapped", "loss.kind": "sampled"},
+        ),
         "markov": Recommender.fit(shop_table(), out=place / "markov", model="markov"),
     }
 
 
-@pytest.fixture(params=["plain", "time"])
+@pytest.fixture(params=["plain", "time", "mapped"])
 def recommender(request, trained):
     return trained[request.param]

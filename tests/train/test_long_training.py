@@ -8,7 +8,7 @@ import torch
 from support import close, dataset_of
 
 from hydrarec.errors import InputError
-from hydrarec.losses.softmax import full_softmax
+from hydrarec.losses.config import LossConfig, make_loss
 from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.models.neural import NeuralModel
 from hydrarec.train.config import TrainConfig
@@ -22,9 +22,10 @@ LENGTHS = [23, 4, 2, 41, 12, 1, 8, 17]
 DATA = dataset_of([[(user + t * t) % ITEMS for t in range(length)] for user, length in enumerate(LENGTHS)])
 CARRIED = {"windows": "carried", "max_len": 5}
 WHOLE = {"max_len": 0, "recompute": 7}
+SOFTMAX = make_loss(LossConfig(), torch.ones(1))
 
 
-def fit(changes, *, loss=full_softmax, dropout=0.0, n_items=ITEMS, **others):
+def fit(changes, *, loss=SOFTMAX, dropout=0.0, n_items=ITEMS, **others):
     config = TrainConfig(**{"epochs": 2, "batch_events": 20, "lr": 0.01, "patience": 0, **changes})
     torch.manual_seed(config.seed)
     return Fit(Hydra(HydraConfig(**MODEL, dropout=dropout), n_items), config, loss, **others)
@@ -42,7 +43,7 @@ def seen_by_the_loss(changes, epochs=1):
     def loss(hidden, catalog, targets, scale):
         shown.append(hidden.detach().clone())
         following.append(targets)
-        return full_softmax(hidden, catalog, targets, scale)
+        return SOFTMAX(hidden, catalog, targets, scale)
 
     unique = dataset_of([list(range(a, b)) for a, b in pairwise(DATA.offsets)])
     still = {"epochs": epochs, "lr": 1e-12, "weight_decay": 0.0}
@@ -134,5 +135,5 @@ def test_a_model_without_a_state_is_trained_without_one():
     for changes in (CARRIED, {"recompute": 7}):
         with pytest.raises(InputError, match="memoryless is none; leave it out"):
             encoder(model, TrainConfig(**changes))
-    training = Fit(model, TrainConfig(epochs=1), full_softmax)
+    training = Fit(model, TrainConfig(epochs=1), SOFTMAX)
     assert training.run(DATA, DATA.offsets[1:]).epoch == 1

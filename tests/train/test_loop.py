@@ -8,7 +8,7 @@ from support import cyclic
 from hydrarec.data.split import split
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.evaluate.evaluate import evaluate
-from hydrarec.losses.softmax import full_softmax
+from hydrarec.losses.config import LossConfig, make_loss
 from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.log import Log
@@ -19,7 +19,10 @@ PARTS = split(DATA)
 MODEL = {"d_model": 8, "n_layers": 1, "n_heads": 2, "d_state": 4, "dropout": 0.1, "temperature": 0.1}
 
 
-def fit(changes=None, *, loss=full_softmax, n_items=6, model=None, **others):
+SOFTMAX = make_loss(LossConfig(), torch.ones(6))
+
+
+def fit(changes=None, *, loss=SOFTMAX, n_items=6, model=None, **others):
     """A training of a few steps: 24 histories of 7 training events, 6 pairs each, 3 batches an epoch."""
     config = TrainConfig(**{"epochs": 4, "batch_events": 50, "lr": 0.01, "patience": 0, **(changes or {})})
     torch.manual_seed(config.seed)
@@ -172,7 +175,7 @@ def nan_at(step, where):
 
     def loss(hidden, catalog, targets, scale):
         calls.append(1)
-        value = full_softmax(hidden, catalog, targets, scale)
+        value = SOFTMAX(hidden, catalog, targets, scale)
         if len(calls) != step:
             return value
         if where == "loss":
@@ -249,7 +252,7 @@ def test_the_loss_sees_every_pair_once_an_epoch():
 
     def loss(hidden, catalog, targets, scale):
         pairs.extend(targets.tolist())
-        return full_softmax(hidden, catalog, targets, scale)
+        return SOFTMAX(hidden, catalog, targets, scale)
 
     run(fit({"epochs": 1, "max_len": 4}, loss=loss))
     expected = [item for user in range(24) for item in DATA.items[DATA.offsets[user] + 1 : PARTS.train_ends[user]]]

@@ -72,9 +72,11 @@ def train(
     if domains := of_domains(results["test"]["groups"]):
         print_groups(run.protocol, "by domain", domains)
     counts, epochs = results["parameters"], results["epochs"]
+    size = f" ({results['item_bytes'] / 2**20:,.1f} MiB)" if "item_bytes" in results else ""
+    print(f"parameters: {counts['encoder']:,} encoder, {counts['items']:,} items{size}")
     print(
-        f"parameters: {counts['encoder']:,} encoder, {counts['items']:,} items; {epochs} epoch{'s' * (epochs != 1)} in "
-        f"{seconds(results['seconds'])}; peak {results['peak_memory_bytes'] / 2**20:,.0f} MiB"
+        f"{epochs} epoch{'s' * (epochs != 1)} in {seconds(results['seconds'])}; "
+        f"peak {results['peak_memory_bytes'] / 2**20:,.0f} MiB"
     )
     print(f"seed {results['seed']}, data {results['fingerprint'][:16]}, {results['machine']['processor']}")
     print(f"next: hydrarec recommend {out} --user ID")

@@ -33,16 +33,15 @@ class FloatTable(FloatRows):
 
     def __init__(self, n_items: int, width: int, std: float = 0.02, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.std = std
+        self.std, self.width = std, width
         self.register_buffer("weight", torch.empty(0, width, dtype=dtype))
         self.register_buffer("squares", torch.empty(0))
         self.add(n_items)
 
-    @torch.no_grad()
     def add(self, n: int) -> None:
         before = self.n_items
         self.squares, self.weight = _longer(self.squares, n), _longer(self.weight, n)
-        _fill(self, before, self.weight.shape[1], self.std)
+        _fill(self, before)
 
 
 class Int8Table(RowTable):
@@ -60,7 +59,7 @@ class Int8Table(RowTable):
 
     def __init__(self, n_items: int, width: int, std: float = 0.02) -> None:
         super().__init__()
-        self.std = std
+        self.std, self.width = std, width
         self.register_buffer("codes", torch.empty(0, width, dtype=torch.int8))
         self.register_buffer("scale", torch.empty(0))
         self.register_buffer("squares", torch.empty(0))
@@ -75,12 +74,11 @@ class Int8Table(RowTable):
         self.codes.index_copy_(0, rows, codes)
         self.scale.index_copy_(0, rows, scale)
 
-    @torch.no_grad()
     def add(self, n: int) -> None:
         before = self.n_items
         for name in ("codes", "scale", "squares"):
             setattr(self, name, _longer(getattr(self, name), n))
-        _fill(self, before, self.codes.shape[1], self.std)
+        _fill(self, before)
 
 
 def _longer(values: Tensor, n: int) -> Tensor:
@@ -90,8 +88,8 @@ def _longer(values: Tensor, n: int) -> Tensor:
     return longer
 
 
-def _fill(table: RowTable, first: int, width: int, std: float) -> None:
+def _fill(table: FloatTable | Int8Table, first: int) -> None:
     """Draw the rows from ``first`` on, as those of the plain table are drawn."""
     for start in range(first, table.n_items, _AT_ONCE):
         rows = torch.arange(start, min(start + _AT_ONCE, table.n_items), device=table.squares.device)
-        table.write(rows, draw(len(rows), width, std).to(rows.device))
+        table.write(rows, draw(len(rows), table.width, table.std).to(rows.device))

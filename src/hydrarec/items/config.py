@@ -42,6 +42,9 @@ class TuningConfig:
             raise InputError(f"items.tuning.lr is {self.lr}; it must be positive")
 
 
+Storage = Literal["full", "rows", "half", "int8", "hashed", "mapped"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ItemsConfig:
     """Settings of the item encoder.
@@ -50,6 +53,13 @@ class ItemsConfig:
         kind: one learned vector an item (``table``), its ``text`` through a language model and a linear map, or
             ``both``: their sum, with a learned weight for the table, which items without a training event have no part
             of.
+        storage: how the table of learned vectors is kept. ``full``: float32, dense gradients, AdamW. With all others a
+            step touches the rows of its batch alone, by rowwise Adagrad: ``rows`` float32, ``half`` float16, ``int8``,
+            ``hashed`` fewer rows than items, ``mapped`` in a file of the run, of which memory holds what is in use.
+        dtype: of the numbers of ``mapped``.
+        buckets: rows of ``hashed`` that items share; 0: the square root of their number.
+        hashes: how many of these rows an item is the sum of (``hashed``); 0: the product of one, and of one that it
+            shares with its neighbours, so that no two items have both.
         text: which language model reads which text.
         center: take from each text vector the mean of those of its domain: what all of them have in common tells
             nothing, and hides what sets them apart.
@@ -58,13 +68,24 @@ class ItemsConfig:
     """
 
     kind: Literal["table", "text", "both"] = "table"
+    storage: Storage = "full"
+    dtype: Literal["float16", "bfloat16", "float32"] = "float16"
+    buckets: int = 0
+    hashes: int = 0
     text: TextConfig = field(default_factory=TextConfig)
     center: bool = True
     adapter: int = 0
     tuning: TuningConfig = field(default_factory=TuningConfig)
 
     def __post_init__(self) -> None:
-        if self.adapter < 0:
-            raise InputError(f"items.adapter is {self.adapter}; it must not be negative")
+        for name in ("adapter", "buckets", "hashes"):
+            if getattr(self, name) < 0:
+                raise InputError(f"items.{name} is {getattr(self, name)}; it must not be negative")
+        if self.hashes and not self.buckets:
+            raise InputError("items.hashes chooses among rows of a table; say how many there are: items.buckets")
+        if self.kind == "text" and self.storage != "full":
+            raise InputError("items.storage is of learned vectors; take items.kind=table, or both")
+        if self.kind == "both" and self.storage == "mapped":
+            raise InputError("items.storage=mapped goes with items.kind=table alone; take half or int8")
         if self.adapter and self.kind == "table":
             raise InputError("items.adapter needs vectors from text; take items.kind=text, or both")

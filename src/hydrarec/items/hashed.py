@@ -13,7 +13,8 @@ class QuotientRemainder(RowEncoder):
     """The product of two rows, of the item row's remainder and of its quotient; no two items share both.
 
     Compositional embeddings from complementary partitions (Shi et al. 2020, arXiv 1909.02107), with products. Quotients
-    begin as random signs, so that vectors have the size of the plain table's and point anywhere. Memory: about
+    begin as random signs, so that vectors have the size of the plain table's and point anywhere. The first stays at
+    one: products have a free factor, and with as many ``buckets`` as items this is a table of rows. Memory: about
     2 sqrt(V) rows, V / ``buckets`` + ``buckets`` exactly.
 
     Attributes:
@@ -44,14 +45,16 @@ class QuotientRemainder(RowEncoder):
         return self.remainders, self.quotients
 
     def encode(self, rows: Tensor) -> Tensor:
-        buckets = self.remainders.n_items
-        return self.remainders.encode(rows % buckets) * self.quotients.encode(rows // buckets)
+        quotients = rows // self.remainders.n_items
+        factors = self.quotients.encode(quotients)
+        first = (quotients == 0)[..., None].to(factors.device)
+        return self.remainders.encode(rows % self.remainders.n_items) * factors.masked_fill(first, 1.0)
 
     @torch.no_grad()
     def add(self, n: int) -> None:
         self.n_items += n
         before, after = self.quotients.n_items, -(-self.n_items // self.remainders.n_items)
-        self.quotients.add(after - before)
+        self.quotients.add(max(after - before, 0))
         fresh = torch.arange(before, after, device=self.quotients.squares.device)
         if len(fresh):
             signs = torch.randint(2, (len(fresh), self.quotients.weight.shape[1]), device=fresh.device)
@@ -61,11 +64,11 @@ class QuotientRemainder(RowEncoder):
 class MultiHash(RowEncoder):
     """The sum of the rows that several hashes of the item row choose; two items rarely share all of them.
 
-    Hash embeddings (Svenstrup et al. 2017, arXiv 1709.03933) without their weights. Memory: ``table``, whatever the
+    Hash embeddings (Svenstrup et al. 2017, arXiv 1709.03933) without their weights. Memory: that table, whatever the
     catalog; new items cost nothing.
 
     Attributes:
-        table: (``buckets``, d).
+        shared: (``buckets``, d).
 
     Args:
         table: where the rows lie; its own deviation is ``std`` / sqrt(``hashes``) for vectors of deviation ``std``.
@@ -74,19 +77,19 @@ class MultiHash(RowEncoder):
 
     def __init__(self, n_items: int, table: RowTable, *, hashes: int = 2) -> None:
         super().__init__()
-        self.n_items, self.table, self.hashes = n_items, table, hashes
+        self.n_items, self.shared, self.hashes = n_items, table, hashes
 
     @property
     def tables(self) -> tuple[RowTable, ...]:
-        return (self.table,)
+        return (self.shared,)
 
     def encode(self, rows: Tensor) -> Tensor:
-        return self.table.encode(self.buckets(rows)).sum(-2)
+        return self.shared.encode(self.buckets(rows)).sum(-2)
 
     def buckets(self, rows: Tensor) -> Tensor:
-        """(...) int64 -> (..., hashes) int64 rows of ``table``."""
+        """(...) int64 -> (..., hashes) int64 rows of ``shared``."""
         numbered = rows[..., None] * self.hashes + torch.arange(self.hashes, device=rows.device)
-        return _mix(numbered) % self.table.n_items
+        return _mix(numbered) % self.shared.n_items
 
     def add(self, n: int) -> None:
         self.n_items += n

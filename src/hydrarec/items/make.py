@@ -1,5 +1,6 @@
 """The item encoder that settings ask for: a new one for a data set, or one that was saved."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.items.config import ItemsConfig
 from hydrarec.items.contract import ItemEncoder
-from hydrarec.items.table import ItemTable
+from hydrarec.items.tables import new_table, saved_table
 from hydrarec.items.text.items import TextItems
 from hydrarec.items.text.source import TextSource
 from hydrarec.items.text.tuning import Tuning, as_dict
@@ -18,19 +19,26 @@ from hydrarec.progress import Progress
 
 
 def new_items(
-    config: ItemsConfig, dataset: Dataset, width: int, counts: np.ndarray, progress: Progress
+    config: ItemsConfig,
+    dataset: Dataset,
+    width: int,
+    counts: np.ndarray,
+    progress: Progress,
+    folder: Path | None = None,
 ) -> tuple[ItemEncoder, Tuning | None]:
     """An encoder of the items of ``dataset``, and how its language model learns, where it does.
 
     Args:
         width: d.
         counts: (V,) training events of each item.
+        folder: where a table on disk is made; one that is there is replaced.
 
     Raises:
         InputError: no item has a text, or there is no such language model.
     """
-    if config.kind == "table":
-        return ItemTable(dataset.n_items, width), None
+    table = None if config.kind == "text" else new_table(config, dataset.n_items, width, folder)
+    if table is not None and config.kind == "table":
+        return table, None
     source = TextSource(config.text)
     texts, has_text = source.sentences(dataset.item_table)
     if not has_text.any():
@@ -47,7 +55,7 @@ def new_items(
         vectors.shape[1],
         width,
         n_domains=n_domains,
-        table=config.kind == "both",
+        table=table,
         adapter=config.adapter,
     )
     items.fill(vectors, torch.from_numpy(has_text), domains, center=config.center)
@@ -59,26 +67,33 @@ def new_items(
 
 
 # Tensors of a saved model with a row for each item.
-_BY_ITEM = {f"items.{name}" for name in ("weight", "vectors", "item_domains", "known", "gathered", "table.weight")}
-_BY_ITEM |= {"domains.item_domains"}
+_OF_TABLES = ("weight", "squares", "codes", "scale")
+_BY_ITEM = {f"items.{name}" for name in ("vectors", "item_domains", "known", "gathered", *_OF_TABLES)}
+_BY_ITEM |= {f"items.table.{name}" for name in _OF_TABLES} | {"domains.item_domains"}
 
 
 def rows_of(name: str, value: Tensor, n_items: int) -> Tensor:
     """The rows of so many items, of a tensor of a saved model; there are more where adding items was interrupted."""
-    return value[:n_items] if name in _BY_ITEM else value
+    return value[:n_items] if name in _BY_ITEM and value.dim() else value
 
 
-def saved_items(config: ItemsConfig, n_items: int, width: int, tensors: dict[str, Tensor]) -> ItemEncoder:
-    """The encoder, not yet filled, that ``tensors`` of a saved model fit.
+def saved_items(
+    config: ItemsConfig, n_items: int, width: int, tensors: dict[str, Tensor], folder: Path | None = None
+) -> ItemEncoder:
+    """The encoder, not yet filled, that ``tensors`` of a saved model, and a table in ``folder``, fit.
 
     Raises:
-        KeyError: they are those of another encoder.
+        KeyError: they are those of another encoder. InputError: the table in ``folder`` is damaged.
     """
-    if config.kind == "table":
-        return ItemTable(n_items, width)
     own: dict[str, Any] = {name.removeprefix("items."): t for name, t in tensors.items() if name.startswith("items.")}
+    if config.kind == "table":
+        return saved_table(config, n_items, width, own, folder)
+    table = None
+    if config.kind == "both":
+        of_table = {name.removeprefix("table."): t for name, t in own.items() if name.startswith("table.")}
+        table = saved_table(config, n_items, width, of_table, folder)
     (_, h), (n_domains, _) = own["vectors"].shape, own["means"].shape
-    items = TextItems(n_items, h, width, n_domains=n_domains, table=config.kind == "both", adapter=config.adapter)
+    items = TextItems(n_items, h, width, n_domains=n_domains, table=table, adapter=config.adapter)
     learned = {name.removeprefix("learned."): t for name, t in own.items() if name.startswith("learned.")}
     items.learned = as_dict({name: nn.Parameter(torch.empty_like(t)) for name, t in learned.items()})
     if "gathered" in own:

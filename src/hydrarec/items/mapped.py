@@ -53,20 +53,27 @@ class MappedTable(FloatRows):
 
     def __init__(self, folder: Path, head: Head) -> None:
         super().__init__()
-        self.folder, self.head = folder, head
+        self.folder, self.head, self.width = folder, head, head.width
         self._map()
 
     @classmethod
     def create(
-        cls, folder: Path | str, n_items: int, width: int, std: float = 0.02, dtype: torch.dtype = torch.float16
+        cls,
+        folder: Path | str,
+        n_items: int,
+        width: int,
+        std: float = 0.02,
+        dtype: torch.dtype = torch.float16,
+        *,
+        overwrite: bool = False,
     ) -> Self:
         """A new table in a new folder.
 
         Raises:
-            InputError: the folder exists. HydrarecError: it cannot be written.
+            InputError: the folder exists and ``overwrite`` is false. HydrarecError: it cannot be written.
         """
         name = next(name for name, value in _DTYPES.items() if value == dtype)
-        with whole_folder(Path(folder)) as temporary:
+        with whole_folder(Path(folder), overwrite=overwrite) as temporary:
             empty = Head(n_items=0, width=width, dtype=name, std=std)
             _append(temporary, empty, n_items)
         return cls.open(folder)
@@ -90,15 +97,26 @@ class MappedTable(FloatRows):
             raise InputError(f"{folder} is damaged ({error}); {remedy}") from error
         return cls(folder, head)
 
-    def snapshot(self, folder: Path | str) -> None:
+    def snapshot(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Copy the table to ``folder``, whole or not at all; ``open`` opens it there.
 
         Raises:
-            InputError: it exists. HydrarecError: it cannot be written.
+            InputError: it exists and ``overwrite`` is false. HydrarecError: it cannot be written.
         """
-        with whole_folder(Path(folder)) as temporary:
+        with whole_folder(Path(folder), overwrite=overwrite) as temporary:
             for name in ("table.json", *self.head.sizes()):
                 shutil.copyfile(self.folder / name, temporary / name)
+
+    def restore(self, folder: Path | str) -> None:
+        """Become what the snapshot in ``folder`` holds.
+
+        Raises:
+            InputError: the snapshot is missing or damaged; nothing was changed.
+        """
+        snapshot = type(self).open(folder)
+        snapshot.snapshot(self.folder, overwrite=True)
+        self.head = snapshot.head
+        self._map()
 
     def add(self, n: int) -> None:
         """Append ``n`` new items with fresh vectors; what cannot be written whole leaves the table as it was.

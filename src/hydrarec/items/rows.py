@@ -35,6 +35,14 @@ class RowEncoder(ItemEncoder):
         for first in range(0, self.n_items, size):
             yield first, self.encode(torch.arange(first, min(first + size, self.n_items)))
 
+    @property
+    def n_learned(self) -> int:
+        return sum(table.n_learned for table in self.tables)
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(table.stored_bytes for table in self.tables)
+
 
 class RowTable(RowEncoder):
     """Vectors of V items in some storage, with one number of optimiser state an item.
@@ -43,10 +51,12 @@ class RowTable(RowEncoder):
     ``take_gradient`` or ``forget``. One call for all rows of a batch reads each of them once.
 
     Attributes:
+        width: d.
         squares: (V,) float32, the sum over steps of each row's mean squared gradient.
         lent: (rows (n,) int64, their vectors (n, d) float32, leaves that get gradients), a pair an ``encode``.
     """
 
+    width: int
     squares: Tensor
 
     def __init__(self) -> None:
@@ -60,6 +70,14 @@ class RowTable(RowEncoder):
     @property
     def tables(self) -> "tuple[RowTable, ...]":
         return (self,)
+
+    @property
+    def n_learned(self) -> int:
+        return self.n_items * self.width
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(value.nbytes for name, value in self.named_buffers() if name != "squares")
 
     @abstractmethod
     def read(self, rows: Tensor) -> Tensor:
@@ -79,17 +97,29 @@ class RowTable(RowEncoder):
         return nn.functional.embedding(places, vectors)
 
     @torch.no_grad()
+    def merge(self) -> Tensor | None:
+        """Make one of all that was lent: distinct rows with the sum of their gradients.
+
+        Returns:
+            (n, d) the leaf whose ``grad`` that is, to be clipped with others; None where nothing got a gradient.
+        """
+        self.lent = [(rows, vectors) for rows, vectors in self.lent if vectors.grad is not None]
+        if len(self.lent) > 1:
+            distinct, places = torch.cat([rows for rows, _ in self.lent]).unique(return_inverse=True)
+            gradients = torch.cat([vectors.grad for _, vectors in self.lent if vectors.grad is not None])
+            leaf = torch.empty_like(gradients[:1]).expand(len(distinct), -1)  # nobody reads its own values again
+            leaf.grad = gradients.new_zeros(len(distinct), self.width).index_add_(0, places, gradients)
+            self.lent = [(distinct, leaf)]
+        return self.lent[0][1] if self.lent else None
+
     def take_gradient(self) -> tuple[Tensor, Tensor] | None:
         """Distinct rows (n,) and the sum of the gradients of each (n, d); None where there are none."""
-        found = [(rows, vectors.grad) for rows, vectors in self.lent if vectors.grad is not None]
-        self.forget()
-        if not found:
+        leaf = self.merge()
+        if leaf is None or leaf.grad is None:
             return None
-        if len(found) == 1:
-            return found[0]
-        distinct, places = torch.cat([rows for rows, _ in found]).unique(return_inverse=True)
-        total = found[0][1].new_zeros(len(distinct), found[0][1].shape[1])
-        return distinct, total.index_add_(0, places, torch.cat([gradient for _, gradient in found]))
+        ((rows, _),) = self.lent
+        self.forget()
+        return rows, leaf.grad
 
     def forget(self) -> None:
         """Drop what was lent, with its gradients."""
@@ -108,6 +138,10 @@ class RowwiseAdagrad:
 
     def __init__(self, *tables: RowTable, lr: float = 0.05, eps: float = 1e-8) -> None:
         self.tables, self.lr, self.eps = tables, lr, eps
+
+    def leaves(self) -> list[Tensor]:
+        """What ``step`` is going to take: (n, d) of each table that has gradients, in ``grad``."""
+        return [leaf for table in self.tables if (leaf := table.merge()) is not None]
 
     @torch.no_grad()
     def step(self) -> None:

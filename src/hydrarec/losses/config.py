@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from hydrarec.errors import InputError
+from hydrarec.losses.catalog import Catalog, few, size, whole
 from hydrarec.losses.domains import ByDomain
 from hydrarec.losses.gbce import gbce
 from hydrarec.losses.sampled import sampled_softmax
 from hydrarec.losses.samplers import InBatch, Popularity, Sampler, Uniform
 from hydrarec.losses.softmax import full_softmax
 
-Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]  # (hidden, catalog, targets, scale) -> mean loss
+Loss = Callable[[Tensor, Catalog, Tensor, float], Tensor]  # (hidden, catalog, targets, scale) -> mean loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ def make_loss(
     item_domains: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Loss:
-    """The loss of ``config`` as a function of (hidden (T, d), catalog (V, d), targets (T,), scale).
+    """The loss of ``config`` as a function of (hidden (T, d), catalog of V items, targets (T,), scale).
 
     Args:
         counts: (V,) training events of each item.
@@ -76,7 +77,8 @@ def make_loss(
     domains = ByDomain(item_domains)
     samplers = [make_sampler(config, part, generator) for part in domains.split(counts)]
 
-    def by_domain(hidden: Tensor, catalog: Tensor, targets: Tensor, scale: float) -> Tensor:
+    def by_domain(hidden: Tensor, catalog: Catalog, targets: Tensor, scale: float) -> Tensor:
+        catalog = whole(catalog) if config.kind == "softmax" else catalog  # once for all domains
         losses = [partial(loss, config, scale=scale, sampler=sampler) for sampler in samplers]
         return domains.mean(losses, hidden, catalog, targets)
 
@@ -97,23 +99,36 @@ def make_sampler(config: LossConfig, counts: Tensor, generator: torch.Generator 
 def loss(
     config: LossConfig,
     hidden: Tensor,
-    catalog: Tensor,
+    catalog: Catalog,
     targets: Tensor,
     scale: float = 1.0,
     sampler: Sampler | None = None,
 ) -> Tensor:
     """Mean loss () of hidden states (T, d) against item vectors (V, d) at targets (T,).
 
+    A loss that draws negatives reads the vectors of these and of the targets, and no others.
+
     Raises:
         ValueError: the loss draws negatives and ``sampler`` is None.
     """
     if config.kind == "softmax":
         chunks, half = (config.chunk_events, config.chunk_items), config.precision == "bfloat16"
-        return full_softmax(hidden, catalog, targets, scale, *chunks, half)
+        return full_softmax(hidden, whole(catalog), targets, scale, *chunks, half)
     if sampler is None:
         raise ValueError(f"the loss {config.kind!r} needs a sampler; make_sampler gives it")
     negatives, log_expected = sampler.sample(targets)
     correction = log_expected if config.log_q else None
+    vectors, targets, negatives = few(catalog, targets, negatives)
     if config.kind == "sampled":
-        return sampled_softmax(hidden, catalog, targets, negatives, correction, scale, config.chunk_events)
-    return gbce(hidden, catalog, targets, negatives, correction, scale, config.calibration, config.chunk_events)
+        return sampled_softmax(hidden, vectors, targets, negatives, correction, scale, config.chunk_events)
+    return gbce(
+        hidden,
+        vectors,
+        targets,
+        negatives,
+        correction,
+        scale,
+        config.calibration,
+        config.chunk_events,
+        n_items=size(catalog),
+    )

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-MeanLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (hidden (n, d), catalog (m, d), targets (n,)) -> mean ()
+from hydrarec.losses.catalog import Catalog, Part
+
+MeanLoss = Callable[[Tensor, Catalog, Tensor], Tensor]  # (hidden (n, d), catalog of m, targets (n,)) -> mean ()
 
 
 class ByDomain:
@@ -39,13 +41,19 @@ class ByDomain:
         )
         return parts
 
-    def mean(self, losses: Sequence[MeanLoss], hidden: Tensor, catalog: Tensor, targets: Tensor) -> Tensor:
+    def parts(self, catalog: Catalog) -> Sequence[Catalog]:
+        """What each domain has of the item vectors."""
+        if isinstance(catalog, Tensor):
+            return self.split(catalog)
+        return [Part(catalog, rows) for rows in self._order.split(self.sizes)]
+
+    def mean(self, losses: Sequence[MeanLoss], hidden: Tensor, catalog: Catalog, targets: Tensor) -> Tensor:
         """Mean over T events of the loss of each among the items of its target's domain.
 
         Args:
             losses: of each domain; they see its items alone, by their places in it.
             hidden: (T, d).
-            catalog: (V, d).
+            catalog: of V items.
             targets: (T,) int64, rows of ``catalog``.
 
         Returns:
@@ -56,7 +64,7 @@ class ByDomain:
         counts: list[int] = numbers.bincount(minlength=len(self.sizes)).tolist()
         states, places = hidden.index_select(0, order).split(counts), self.place[targets[order]].split(counts)
         total = hidden.new_zeros(())
-        for loss, items, part, place in zip(losses, self.split(catalog), states, places, strict=True):
+        for loss, items, part, place in zip(losses, self.parts(catalog), states, places, strict=True):
             if len(part):
                 total = total + loss(part, items, place) * (len(part) / len(targets))
         return total

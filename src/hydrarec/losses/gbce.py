@@ -15,6 +15,8 @@ def gbce(
     scale: float = 1.0,
     calibration: float = 0.75,
     chunk_events: int = 2048,
+    *,
+    n_items: int | None = None,
 ) -> Tensor:
     """Mean binary cross-entropy with the target's probability raised to beta.
 
@@ -26,7 +28,7 @@ def gbce(
 
     Args:
         hidden: (T, d) hidden states.
-        catalog: (V, d) item vectors.
+        catalog: (V, d) item vectors, or those of the items that occur here.
         targets: (T,) int64, rows of ``catalog``.
         negatives: (N,) int64, rows of ``catalog``, from a ``Sampler``.
         log_expected: (N,) from the same: weighs each negative as if it had been drawn uniformly, which the
@@ -34,12 +36,13 @@ def gbce(
         scale: 1 / temperature.
         calibration: t in 0 to 1.
         chunk_events: at most ``chunk_events * N`` logits exist at any time.
+        n_items: V, where ``catalog`` holds fewer.
 
     Returns:
         () the mean over the T events of the sum over target and negatives, divided by N + 1; 0 for no events.
     """
     n = len(negatives)
-    alpha = n / len(catalog)
+    alpha = n / (n_items or len(catalog))
     beta = 1 - calibration * (1 - alpha)
     weight = 1.0 if log_expected is None else alpha * (-log_expected).exp()
 

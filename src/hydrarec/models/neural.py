@@ -84,9 +84,20 @@ class NeuralModel(nn.Module, Model):
         """(n, d) hidden states as they meet the catalog."""
         return unit(hidden) if self.config.normalize else hidden
 
+    def vectors(self, rows: Tensor) -> Tensor:
+        """(n, d) vectors of the items ``rows`` (n,) as they meet the queries."""
+        return self._met(self.items.encode(rows))
+
     def catalog(self) -> Tensor:
-        """(V, d) item vectors as they meet the queries."""
-        vectors = self.items.catalog()
+        """(V, d) the same of all items."""
+        return self._met(self.items.catalog())
+
+    def chunks(self) -> Iterator[tuple[int, Tensor]]:
+        """(first row, vectors (n, d)) of the catalog in order, as they meet the queries."""
+        for first, vectors in self.items.chunks(self.chunk_items):
+            yield first, self._met(vectors)
+
+    def _met(self, vectors: Tensor) -> Tensor:
         return unit(vectors) if self.config.normalize else vectors
 
     def score(self, batch: Batch) -> Iterator[tuple[int, Tensor]]:
@@ -99,14 +110,13 @@ class NeuralModel(nn.Module, Model):
     def score_hidden(self, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Scores of the catalog, in chunks, given one hidden state a history (B, d)."""
         queries = self.queries(hidden) * self.scale
-        catalog = self.catalog()
-        for first in range(0, self.n_items, self.chunk_items):
-            yield first, queries @ catalog[first : first + self.chunk_items].T
+        for first, vectors in self.chunks():
+            yield first, queries @ vectors.T
 
     def parameter_counts(self) -> dict[str, int]:
-        """Parameters of the item table and of the rest."""
+        """Numbers that training changes: of the items and of the rest."""
         items = sum(p.numel() for p in self.items.parameters())
-        return {"items": items, "encoder": sum(p.numel() for p in self.parameters()) - items}
+        return {"items": self.items.n_learned, "encoder": sum(p.numel() for p in self.parameters()) - items}
 
     def tensors(self) -> dict[str, Tensor]:
         return dict(self.state_dict())

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hydrarec.items.rows import RowEncoder
 from hydrarec.models.neural import NeuralModel
 from hydrarec.retrieve.exact import top_k
 
@@ -27,12 +28,15 @@ class Conditions:
 
 
 class Ranking:
-    """Scores as ``NeuralModel.score_hidden`` has them, against a catalog that is normalised once."""
+    """Scores as ``NeuralModel.score_hidden`` has them, against a catalog that is normalised once.
+
+    Tables that are smaller than their vectors in float32 stay as they are, and are read for every answer.
+    """
 
     @torch.inference_mode()
     def __init__(self, model: NeuralModel) -> None:
         self._model = model
-        self._catalog = model.catalog()
+        self._kept = None if isinstance(model.items, RowEncoder) else list(model.chunks())
 
     @torch.inference_mode()
     def best(self, hidden: Tensor, conditions: Sequence[Conditions]) -> list[tuple[list[int], list[float]]]:
@@ -59,6 +63,6 @@ class Ranking:
         return result
 
     def _scores(self, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
-        queries, size = self._model.queries(hidden) * self._model.scale, self._model.chunk_items
-        for first in range(0, self._model.n_items, size):
-            yield first, queries @ self._catalog[first : first + size].T
+        queries = self._model.queries(hidden) * self._model.scale
+        for first, vectors in self._model.chunks() if self._kept is None else self._kept:
+            yield first, queries @ vectors.T

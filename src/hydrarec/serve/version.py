@@ -11,8 +11,9 @@ from hydrarec.train.run import Run
 def version_of(run: Run, precision: Precision) -> str:
     """Equal for two runs if one can go on from the states of the other: weights, items and settings are the same."""
     digest = hashlib.blake2b(digest_size=12)
-    for name in ("model.safetensors", "items.parquet"):
-        with (run.path / name).open("rb") as file:
+    table = [run.table / "vectors.bin"] if run.settings.items.storage == "mapped" else []
+    for path in (run.path / "model.safetensors", run.path / "items.parquet", *table):
+        with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     settings = run.settings.to_dict()
     made_of = [settings["model"], settings["items"], precision, VERSION]

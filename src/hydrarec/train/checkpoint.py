@@ -2,7 +2,8 @@
 
 A checkpoint is a folder ``checkpoints/step-NNNNNNNN-epoch-NNNNN`` that appears whole, by a rename. No two have the
 same name, so that none has to make room for another. It holds tensors (``tensors.safetensors``: model, optimiser,
-random state, best weights so far, the states that windows begin from) and plain values (``position.json``).
+random state, best weights so far, the states that windows begin from) and plain values (``position.json``). Of a table
+of items that lies on disk it holds a copy, ``table``; beside it lies that of the best weights, ``best-epoch-NNNNN``.
 """
 
 import shutil
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from hydrarec.errors import InputError
 from hydrarec.files import read_json, whole_folder, write_json
+from hydrarec.items.mapped import MappedTable
 from hydrarec.nn.state import EncoderState
 
 
@@ -55,6 +57,11 @@ class Position:
     loss_sum: float = 0.0
 
 
+def best_table(folder: Path, position: Position) -> Path:
+    """Where the table of the best weights lies, of a model whose table of items lies on disk."""
+    return folder / f"best-epoch-{position.best_epoch:05d}"
+
+
 def save_checkpoint(
     folder: Path,
     model: nn.Module,
@@ -75,13 +82,12 @@ def save_checkpoint(
     # The last batch of an epoch and the end of that epoch are the same step.
     place = folder / f"step-{position.step:08d}-epoch-{position.epoch:05d}"
     with whole_folder(place, overwrite=True) as temporary:
-        save_file(
-            {name: value.contiguous().clone() for name, value in tensors.items()},
-            temporary / "tensors.safetensors",
-        )
+        save_file({name: _alone(value) for name, value in tensors.items()}, temporary / "tensors.safetensors")
+        for table in _on_disk(model):
+            table.snapshot(temporary / "table")
         write_json(temporary / "position.json", asdict(position))
     for old in folder.iterdir():
-        if old != place:
+        if old not in (place, best_table(folder, position)):
             shutil.rmtree(old, ignore_errors=True)
 
 
@@ -104,6 +110,8 @@ def load_checkpoint(
     try:
         position = Position(**read_json(place / "position.json", remedy=remedy))
         tensors = load_file(place / "tensors.safetensors")
+        for table in _on_disk(model):
+            table.restore(place / "table")
         model.load_state_dict(_part(tensors, "model."))
         saved = optimiser.state_dict()
         states: dict[int, dict[str, Tensor]] = {}
@@ -120,6 +128,16 @@ def load_checkpoint(
         reason = str(error).splitlines()[0]
         raise InputError(f"checkpoint {place} is damaged or of another model ({reason}); {remedy}") from error
     return position, _part(tensors, "best."), memory
+
+
+def _on_disk(model: nn.Module) -> list[MappedTable]:
+    return [module for module in model.modules() if isinstance(module, MappedTable)]
+
+
+def _alone(value: Tensor) -> Tensor:
+    """``value`` as its file wants it, contiguous with memory of its own; large tables are so, and are not copied."""
+    own = value.is_contiguous() and value.untyped_storage().nbytes() == value.nbytes
+    return value if own else value.contiguous().clone()
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -24,7 +24,8 @@ class TrainConfig:
         recompute: events of a history whose activations are held at a time; those of longer windows are computed
             again in the backward, which takes less memory and a third more time. 0 holds all.
         lr: highest learning rate of AdamW.
-        betas: its decay rates of the two moments.
+        row_lr: highest learning rate of rowwise Adagrad, which trains every ``items.storage`` but ``full``.
+        betas: decay rates of AdamW's two moments.
         weight_decay: on matrices only: never on norms, biases, embeddings and state parameters.
         warmup: share of training in which the rate rises from zero.
         schedule: ``cosine`` falls to zero, ``constant`` stays.
@@ -43,6 +44,7 @@ class TrainConfig:
     domain_power: float = 0.5
     recompute: int = 0
     lr: float = 2e-3
+    row_lr: float = 0.02
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     warmup: float = 0.02
@@ -69,8 +71,9 @@ class TrainConfig:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"betas must lie in [0, 1), not {self.betas}")
-        if not self.lr > 0:
-            raise InputError(f"lr must be positive, not {self.lr}")
+        for name in ("lr", "row_lr"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, not {getattr(self, name)}")
         if not 0 <= self.domain_power <= 1:
             raise InputError(f"domain_power must lie between 0 and 1, not {self.domain_power}")
         if not 0 <= self.warmup < 1:

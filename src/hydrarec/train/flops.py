@@ -7,6 +7,7 @@ import numpy as np
 from torch import nn
 
 from hydrarec.data.store import Dataset
+from hydrarec.items.rows import RowTable
 from hydrarec.items.text.items import TextItems
 from hydrarec.items.text.tuning import Tuning
 from hydrarec.models.neural import NeuralModel
@@ -64,6 +65,11 @@ def flops(work: Work, position: Position, model: nn.Module) -> dict[str, Any]:
     Its seconds and its peak memory stand beside it. Vectors of a frozen language model are no training.
     """
     forward, backward = position.tokens_forward, position.tokens_backward
+    tables = [(name, module) for name, module in model.named_modules() if isinstance(module, RowTable)]
+    rows = sum(table.n_learned for _, table in tables)
+    stored = {name: value.numel() for name, value in model.state_dict().items()}
+    for name, _ in tables:
+        stored = {key: n for key, n in stored.items() if key.rpartition(".")[0] != name}  # with the optimiser's state
     return {
         "tokens_forward": forward,
         "tokens_backward": backward,
@@ -71,6 +77,6 @@ def flops(work: Work, position: Position, model: nn.Module) -> dict[str, Any]:
         + work.step * position.step
         + work.token_forward * forward
         + work.token_backward * backward,
-        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "stored_parameters": sum(value.numel() for value in model.state_dict().values()),
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad) + rows,
+        "stored_parameters": sum(stored.values()) + rows,
     }

@@ -14,17 +14,18 @@ from hydrarec.data.batch import Batch
 from hydrarec.data.store import Dataset
 from hydrarec.data.windows import EpochBatches, Windows
 from hydrarec.errors import HydrarecError
+from hydrarec.items.mapped import MappedTable
 from hydrarec.items.text.tuning import Tuning
 from hydrarec.losses.config import Loss
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.nn.state import EncoderState
-from hydrarec.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from hydrarec.train.checkpoint import Position, best_table, load_checkpoint, save_checkpoint
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.encode import encoder
 from hydrarec.train.log import Log
 from hydrarec.train.memory import Memory
-from hydrarec.train.optimiser import adamw, learning_rate
+from hydrarec.train.optimiser import adamw, learning_rate, rowwise
 from hydrarec.train.windows import training_windows
 
 Validate = Callable[[NeuralModel], dict[str, Any]]  # what is logged of the model on the validation split
@@ -58,6 +59,7 @@ class Fit:
         self.validate, self.checkpoints, self.log, self.report = validate, checkpoints, log or Log(None), report
         self.encode, self.tuning = encoder(model, config), tuning
         self.optimiser = adamw(model, config, tuning.config.lr if tuning else None)
+        self.rows = rowwise(model)
         self.position = Position()
         self.best: dict[str, Tensor] = {}
         self.memory: Memory | None = None  # where windows go on from each other
@@ -94,6 +96,8 @@ class Fit:
             self._save()
         if self.best:
             self.model.load_state_dict(self.best)
+            if isinstance(self.model.items, MappedTable):
+                self.model.items.restore(self._best_table(self.model.items))
         elif self.tuning:
             self.tuning.refresh()
         self.model.eval()
@@ -123,14 +127,14 @@ class Fit:
         """One optimiser step on the windows of these numbers (B,); return the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
+        self.rows.lr = rate * self.config.row_lr / self.config.lr
         device = next(self.model.parameters()).device
         batch = batch.to(device)
         if self.tuning:
             self.tuning.before(torch.cat([batch.items, batch.columns["targets"]]))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             hidden, after = self.encode(batch, self.memory.before(chosen) if self.memory else None)
-            queries, catalog = self.model.queries(hidden), self.model.catalog()
-            loss = self.loss(queries, catalog, batch.columns["targets"], self.model.scale)
+            loss = self.loss(self.model.queries(hidden), self.model, batch.columns["targets"], self.model.scale)
         if self.memory and after is not None:
             self.memory.keep(chosen, after)
         value = float(loss.detach())
@@ -140,10 +144,12 @@ class Fit:
             self.tuning.after(self.position.step)
             self._count_tokens()
         # No clipping is clipping at infinity. A bad gradient must not reach the weights, and so the checkpoint.
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
+        learned = [*self.model.parameters(), *self.rows.leaves()]
+        norm = torch.nn.utils.clip_grad_norm_(learned, self.config.clip or math.inf)
         self._check_finite("gradient", float(norm))
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        for optimiser in (self.optimiser, self.rows):
+            optimiser.step()
+            optimiser.zero_grad()
         return value
 
     def _count_tokens(self) -> None:
@@ -178,9 +184,14 @@ class Fit:
             position.best_seconds, position.best_cpu_seconds = position.seconds, position.cpu_seconds
             position.best_events = position.events
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            if isinstance(self.model.items, MappedTable):
+                self.model.items.snapshot(self._best_table(self.model.items), overwrite=True)
         else:
             position.stale += 1
         return metrics
+
+    def _best_table(self, table: MappedTable) -> Path:
+        return best_table(self.checkpoints or table.folder.parent, self.position)
 
     def _figures(self, mean_loss: float) -> str:
         """What progress shows: the loss, the last validation figure, the best where that was another, and domains'."""

@@ -48,9 +48,11 @@ def fit_neural(
     """
     keep_freed_memory()
     settings = run.settings
+    if settings.items.storage == "mapped" and device != "cpu":
+        raise InputError(f"items.storage=mapped works on the CPU's memory, not on {device}; take half or int8 there")
     config, start = settings.train, settings.start
     counts = np.bincount(training_events(dataset, parts.train_ends)[0], minlength=dataset.n_items)
-    items, tuning = new_items(settings.items, dataset, settings.model.d_model, counts, progress)
+    items, tuning = new_items(settings.items, dataset, settings.model.d_model, counts, progress, run.table)
     model = kind.for_data(settings.model, dataset, items)
     if start.run:
         _start_from(Path(start.run), start.weights, model, dataset)
@@ -105,6 +107,7 @@ def _facts(position: Position, model: NeuralModel, work: Work) -> dict[str, Any]
         "best_epoch": position.best_epoch or position.epoch,
         **costs(position),
         "parameters": model.parameter_counts(),
+        "item_bytes": model.items.stored_bytes,
         "cost": flops(work, position, model),
     }
 

@@ -1,4 +1,4 @@
-"""AdamW, what it decays, and the learning rate over time."""
+"""AdamW, what it decays, what rowwise Adagrad trains beside it, and the learning rate over time."""
 
 import math
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hydrarec.items.rows import RowTable, RowwiseAdagrad
 from hydrarec.train.config import TrainConfig
 
 # Parameters that are not matrices of a linear map: tables, biases (of all heads at once a matrix), decays, skips,
@@ -43,6 +44,11 @@ def adamw(model: nn.Module, config: TrainConfig, language_lr: float | None = Non
     if language:
         groups.append({"params": language, "weight_decay": 0.0, "share": (language_lr or config.lr) / config.lr})
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+
+
+def rowwise(model: nn.Module) -> RowwiseAdagrad:
+    """The optimiser of the tables of rows in the model; it has none of a model without."""
+    return RowwiseAdagrad(*(module for module in model.modules() if isinstance(module, RowTable)))
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:

@@ -48,6 +48,11 @@ class Run:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def table(self) -> Path:
+        """Where the table of items lies, if it lies on disk (``items.storage=mapped``)."""
+        return self.path / "table"
+
     def items(self) -> pa.Table:
         """The catalog in row order: the caller's ids and text columns."""
         remedy = "copy the whole run folder, or train again"
@@ -71,7 +76,8 @@ class Run:
         try:
             tensors = {name: rows_of(name, value, n_items) for name, value in load_file(file).items()}
             if issubclass(model, NeuralModel):
-                items = saved_items(self.settings.items, n_items, self.settings.model.d_model, tensors)
+                width = self.settings.model.d_model
+                items = saved_items(self.settings.items, n_items, width, tensors, self.table)
             return model.from_tensors(self.settings.model, items, tensors)
         except (SafetensorError, OSError, RuntimeError, KeyError) as error:
             reason = str(error).splitlines()[0]

@@ -37,6 +37,13 @@ class Settings:
     items: ItemsConfig = field(default_factory=ItemsConfig)
     start: StartConfig = field(default_factory=StartConfig)
 
+    def __post_init__(self) -> None:
+        if self.items.storage == "mapped" and self.loss.kind == "softmax":
+            raise InputError(
+                "loss.kind=softmax scores the whole catalog in every step, and items.storage=mapped is for what memory "
+                "does not hold; take loss.kind=sampled, or another items.storage"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "model": {"name": self.name, **asdict(self.model)},

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hydrarec.errors import InputError
+from hydrarec.items.rows import RowEncoder
 from hydrarec.items.text.items import TextItems
 from hydrarec.models.neural import NeuralModel
 
@@ -76,6 +77,8 @@ def take_over(model: NeuralModel, trained: NeuralModel, shared: Shared) -> None:
         raise InputError(
             "a run that knows its items by id alone starts none on other items; train with items.kind=text"
         )
+    if isinstance(items.table, RowEncoder) or isinstance(before.table, RowEncoder):
+        raise InputError("a run starts from another with items.storage=full alone; train so, or with items.kind=text")
     own, theirs = dict(model.named_parameters()), dict(trained.named_parameters())
     missing = [name for name in own if name not in theirs and not name.startswith(("items.", "domains."))]
     if missing:

@@ -174,7 +174,7 @@ def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset,
     if not (out / "config.json").exists():
         return begin_run(out, settings, protocol, dataset)
     if resume == "never":
-        for name in ("checkpoints", "log.jsonl", "metrics.json", "model.safetensors", "ranks.safetensors"):
+        for name in ("checkpoints", "log.jsonl", "metrics.json", "model.safetensors", "ranks.safetensors", "table"):
             path = out / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         return begin_run(out, settings, protocol, dataset)
@@ -192,6 +192,7 @@ def summary(run: Run) -> dict[str, Any]:
     domains = of_domains(test.get("groups", {}))
     keys = (
         "parameters",
+        "item_bytes",
         "seconds",
         "peak_memory_bytes",
         "epochs",
@@ -205,7 +206,7 @@ def summary(run: Run) -> dict[str, Any]:
         "protocol": run.protocol.split,
         "metrics": test.get("metrics"),
         **({"domains": domains} if domains else {}),
-        **{key: results[key] for key in keys},
+        **{key: results[key] for key in keys if key in results},
         "validation": results.get("validation"),
         **({"cost": cost_of(results)} if "cost" in results else {}),
         **({"before": results["before"]} if "before" in results else {}),
@@ -227,7 +228,7 @@ def refuse_other_folder(out: Path) -> None:
 
 def _of_a_beginning(name: str) -> bool:
     """Whether a file may have been left by a run that was killed before it had begun."""
-    return name in ("dataset", "items.parquet", "protocol.json") or name.startswith(".")
+    return name in ("dataset", "items.parquet", "protocol.json", "table") or name.startswith(".")
 
 
 def differs(run: Run, settings: Settings, protocol: Protocol, dataset: Dataset) -> str | None:

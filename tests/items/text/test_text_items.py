@@ -4,6 +4,7 @@ import pytest
 import torch
 from support import close
 
+from hydrarec.items.table import ItemTable
 from hydrarec.items.text.items import TextItems
 
 V, H, D = 7, 5, 3
@@ -17,7 +18,7 @@ def vectors(n=5, seed=0):
 
 def make(*, table=False, domains=DOMAINS, center=True):
     torch.manual_seed(1)
-    items = TextItems(V, H, D, n_domains=2, table=table)
+    items = TextItems(V, H, D, n_domains=2, table=ItemTable(V, D) if table else None)
     items.fill(vectors(), HAS_TEXT, domains, center=center)
     return items
 
@@ -108,6 +109,6 @@ def test_an_optimiser_changes_weights_unseen_and_the_catalog_is_mapped_again():
 
 def test_a_saved_one_is_the_same():
     items = make(table=True)
-    other = TextItems(V, H, D, n_domains=2, table=True)
+    other = TextItems(V, H, D, n_domains=2, table=ItemTable(V, D))
     other.load_state_dict(items.state_dict())
     assert torch.equal(other.catalog(), items.catalog())

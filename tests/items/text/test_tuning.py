@@ -30,7 +30,7 @@ class Setup:
         self.backbone = Backbone.load(config)
         self.store = TextStore(tmp_path, self.backbone.tokenizer)
         self.rows = self.store.add(TEXTS)
-        self.items = TextItems(V, self.backbone.width, D, table=False)
+        self.items = TextItems(V, self.backbone.width, D)
         with torch.no_grad():
             self.items.fill(self.of(range(V)), HAS_TEXT, None, center=True)
         self.tuning = Tuning(self.items, self.backbone, self.store, self.rows, TuningConfig(**tuning))

@@ -8,7 +8,8 @@ from torch.nn.functional import embedding
 
 from hydrarec.items.adapters import DomainAdapters
 from hydrarec.items.contract import ItemEncoder
-from hydrarec.items.table import ItemTable
+from hydrarec.items.rows import RowEncoder
+from hydrarec.items.tables import Table
 
 _STD = 0.02  # of what is learned, at the start
 
@@ -31,7 +32,7 @@ class TextItems(ItemEncoder):
         gathered: (V, h) the gradient of ``vectors`` since the language model last learned, where it is gathered.
 
     Args:
-        table: whether there is a learned vector for each item too.
+        table: of a learned vector for each item too; or None.
         adapter: rank of a map for each domain, which what is made of texts goes through; 0: none.
     """
 
@@ -42,7 +43,9 @@ class TextItems(ItemEncoder):
     known: Tensor
     gathered: Tensor
 
-    def __init__(self, n_items: int, h: int, width: int, *, n_domains: int = 1, table: bool, adapter: int = 0) -> None:
+    def __init__(
+        self, n_items: int, h: int, width: int, *, n_domains: int = 1, table: Table | None = None, adapter: int = 0
+    ) -> None:
         super().__init__()
         self.register_buffer("vectors", torch.zeros(n_items, h))
         self.register_buffer("item_domains", torch.zeros(n_items, dtype=torch.int16))
@@ -51,9 +54,8 @@ class TextItems(ItemEncoder):
         self.project = nn.Linear(h, width, bias=False)
         nn.init.normal_(self.project.weight, std=_STD)
         self.adapters = DomainAdapters(n_domains, width, adapter) if adapter else None
-        self.table: ItemTable | None = None
-        if table:
-            self.table = ItemTable(n_items, width)
+        self.table = table
+        if table is not None:
             self.gate = nn.Parameter(torch.ones(()))
             self.register_buffer("known", torch.ones(n_items))
         self.learned = nn.ParameterDict()
@@ -63,6 +65,10 @@ class TextItems(ItemEncoder):
     @property
     def n_items(self) -> int:  # type: ignore[override]  # others count it themselves
         return len(self.vectors)
+
+    @property
+    def n_learned(self) -> int:
+        return super().n_learned + (self.table.n_learned if isinstance(self.table, RowEncoder) else 0)
 
     @torch.no_grad()
     def fill(self, vectors: Tensor, has_text: Tensor, item_domains: Tensor | None, *, center: bool) -> None:
@@ -98,7 +104,7 @@ class TextItems(ItemEncoder):
     def catalog(self) -> Tensor:
         if torch.is_grad_enabled() or self.training:
             return self._catalog()
-        made_of = tuple((t.data_ptr(), t._version) for t in (*self.parameters(), self.vectors))
+        made_of = tuple((t.data_ptr(), t._version) for t in (*self.parameters(), *self.buffers()))
         if self._memo is None or self._memo[0] != made_of:
             self._memo = (made_of, self._catalog())
         return self._memo[1]
@@ -128,7 +134,7 @@ class TextItems(ItemEncoder):
     def _catalog(self) -> Tensor:
         found = self._mapped(self._current, self.item_domains)
         if self.table is not None:
-            found = found + self.gate * self.known[:, None] * self.table.weight
+            found = found + self.gate * self.known[:, None] * self.table.catalog()
         return found
 
     def _mapped(self, vectors: Tensor, domains: Tensor) -> Tensor:
