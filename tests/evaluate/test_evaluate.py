@@ -9,6 +9,7 @@ from hydrarec.errors import InputError
 from hydrarec.evaluate import answers as module
 from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.evaluate.queries import users_of
+from hydrarec.items.compact import FloatTable
 from hydrarec.models.hydra import Hydra, HydraConfig
 
 
@@ -132,6 +133,33 @@ def test_one_pass_over_a_history_answers_all_targets_in_it(monkeypatch, exclude_
     users = np.unique(users_of(dataset, parts.test))
     last = np.array([parts.test[users_of(dataset, parts.test) == user].max() for user in users])
     assert sum(read) == (last - dataset.offsets[users]).sum()
+
+
+@pytest.mark.parametrize("max_len", [0, 5])
+def test_scores_that_are_not_held_give_the_same_ranks(monkeypatch, max_len):
+    protocol = Protocol.named("time", quantile=0.5, target="every", exclude_seen=True)
+    dataset = timed()
+    parts = split(dataset, protocol)
+    torch.manual_seed(0)
+    model = Hydra(HydraConfig(d_model=8, n_layers=1, n_heads=2, d_state=4), FloatTable(dataset.n_items, 8)).eval()
+    monkeypatch.setattr(model, "chunk_items", 7)
+
+    def measured():
+        options = {"protocol": protocol, "train_ends": parts.train_ends, "batch_events": 30, "max_len": max_len}
+        return evaluate(model, dataset, parts.test, confidence=False, **options)
+
+    walks = []
+    chunks = model.items.chunks
+    monkeypatch.setattr(model.items, "chunks", lambda size: walks.append(size) or chunks(size))
+    held = measured()
+    n_held = len(walks)
+    monkeypatch.setattr(module, "_SCORE_BYTES", 1)
+    monkeypatch.setattr(module, "_TOGETHER", 100)
+    made_twice = measured()
+    assert np.array_equal(held.greater, made_twice.greater)
+    assert np.array_equal(held.ties, made_twice.ties)
+    assert held.metrics == made_twice.metrics
+    assert len(walks) - n_held == 2 * -(-len(parts.test) // 100) < n_held
 
 
 def test_nothing_to_ask():

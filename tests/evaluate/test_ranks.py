@@ -51,6 +51,8 @@ def test_chunks_do_not_matter(data, n_items, n_queries, levels):
     chunks = [(first, scores[:, first : first + size]) for first in range(0, n_items, size)]
     rules = {"seen": seen, "candidates": candidates, "top": 4}
     whole, pieces = rank([(0, scores)], targets, **rules), rank(chunks, targets, **rules)
+    anew = rank(lambda: iter(chunks), targets, **rules)
+    assert all(torch.equal(getattr(anew, name), getattr(pieces, name)) for name in ("greater", "ties", "top"))
     assert torch.equal(whole.greater, pieces.greater)
     assert torch.equal(whole.ties, pieces.ties)
     best = [torch.where(r.top < 0, -1.0, scores.gather(1, r.top.clamp(min=0))) for r in (whole, pieces)]

@@ -170,3 +170,19 @@ def test_saving_keeps_the_optimiser_state(name, make):
     assert torch.equal(other.squares, table.squares)
     assert torch.equal(other.read(torch.arange(5)), table.read(torch.arange(5)))
     assert not list(table.parameters())
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_whole_catalog_is_lent_as_its_rows_are(name, make):
+    torch.manual_seed(4)
+    table = make(name, 9, 5)
+    vectors = table.read(torch.arange(9))
+    weights, rows = torch.randn(9, 5), torch.tensor([3, 3, 8])
+    ((table.catalog() * weights).sum() + table.encode(rows).pow(2).sum()).backward()
+    found_rows, gradient = table.take_gradient()
+    assert torch.equal(found_rows, torch.arange(9))
+    expected = weights.clone().index_add_(0, rows, 2 * vectors[rows])
+    torch.testing.assert_close(gradient, expected)
+    table.eval()
+    assert torch.equal(table.catalog(), vectors)
+    assert not table.lent

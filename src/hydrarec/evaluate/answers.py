@@ -1,6 +1,7 @@
 """Scores for every query, in blocks of bounded memory, each history read as often as the model needs and no more."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor
 from hydrarec.data.store import Dataset
 from hydrarec.data.windows import fill
 from hydrarec.evaluate.queries import queries, shared_queries, users_of
+from hydrarec.evaluate.ranks import Scores
 from hydrarec.models.contract import Model
 from hydrarec.models.neural import NeuralModel
 
 _SCORE_BYTES = 256 * 2**20
+_TOGETHER = 512  # queries that share a walk through a catalog whose scores are not held
 _PAIRS = 2**22
 
 
@@ -25,7 +28,7 @@ def answers(
     batch_events: int,
     pairs: bool,
     device: torch.device | str,
-) -> Iterator[tuple[np.ndarray, Iterator[tuple[int, Tensor]]]]:
+) -> Iterator[tuple[np.ndarray, Scores | Callable[[], Scores]]]:
     """Score the catalog for the event at each position, given the events before it.
 
     A neural model that reads whole histories passes once over that of a user, whatever the number of targets in it.
@@ -37,24 +40,46 @@ def answers(
         pairs: keep the events before the targets of a block within some millions, for who wants to list them.
 
     Yields:
-        (places (q,) among the positions, what ``Model.score`` yields for these q), every place once.
+        (places (q,) among the positions, what ``ranks.rank`` takes for these q), every place once. Where a catalog is
+        so large that few of its scores fit, they are made twice instead of held.
     """
     most = max(1, _SCORE_BYTES // (4 * dataset.n_items))
     if not isinstance(model, NeuralModel):
         for asked in queries(dataset, positions, max_len=max_len, batch_events=batch_events, batch_queries=most):
             yield asked.rows, _within(model.score(asked.batch.to(device)), dataset.n_items)
         return
+    held = most >= _TOGETHER
+    most = max(most, _TOGETHER)
     if max_len:
         batches = queries(dataset, positions, max_len=max_len, batch_events=batch_events, batch_queries=most)
     else:
         batches = shared_queries(dataset, positions, batch_events=batch_events)
     past = positions - np.asarray(dataset.offsets)[users_of(dataset, positions)] if pairs else np.ones_like(positions)
-    for asked in batches:
-        hidden = model.hidden_at(asked.batch.to(device), asked.after.to(device))
-        for run in fill(past[asked.rows], _PAIRS):
+    read = ((asked.rows, model.hidden_at(asked.batch.to(device), asked.after.to(device))) for asked in batches)
+    for rows, hidden in read if held else _together(read):
+        for run in fill(past[rows], _PAIRS):
             for start in range(run.start, run.stop, most):
                 block = slice(start, min(start + most, run.stop))
-                yield asked.rows[block], _within(model.score_hidden(hidden[block]), dataset.n_items)
+                scores = partial(_scores, model, hidden[block], dataset.n_items)
+                yield rows[block], scores() if held else scores
+
+
+def _together(read: Iterator[tuple[np.ndarray, Tensor]]) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """The same queries, ``_TOGETHER`` at a time or more."""
+    rows: list[np.ndarray] = []
+    hidden: list[Tensor] = []
+    for each, states in read:
+        rows.append(each)
+        hidden.append(states)
+        if sum(map(len, rows)) >= _TOGETHER:
+            yield np.concatenate(rows), torch.cat(hidden)
+            rows, hidden = [], []
+    if rows:
+        yield np.concatenate(rows), torch.cat(hidden)
+
+
+def _scores(model: NeuralModel, hidden: Tensor, n_items: int) -> Iterator[tuple[int, Tensor]]:
+    return _within(model.score_hidden(hidden), n_items)
 
 
 def _within(scores: Iterator[tuple[int, Tensor]], n_items: int) -> Iterator[tuple[int, Tensor]]:

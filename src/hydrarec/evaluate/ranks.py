@@ -1,6 +1,6 @@
 """The place of the target among the candidates, from scores that come in chunks of the catalog."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +29,11 @@ class Ranks:
     top: Tensor
 
 
+Scores = Iterable[tuple[int, Tensor]]
+
+
 def rank(
-    scores: Iterable[tuple[int, Tensor]],
+    scores: Scores | Callable[[], Scores],
     targets: Tensor,
     *,
     seen: tuple[Tensor, Tensor] | None = None,
@@ -41,8 +44,8 @@ def rank(
     """Rank one target per query.
 
     Args:
-        scores: ``Model.score(batch)``: (first item row, (B, n)) chunks that cover the catalog in order. All
-            are held until the target's own score is known: B times the catalog must fit in memory.
+        scores: ``Model.score(batch)``: (first item row, (B, n)) chunks that cover the catalog in order. They are looked
+            at twice, first for the target's own score: all are held, unless a function gives them anew each time.
         targets: (B,) int64 item rows.
         seen: (query row, item row) int64 pairs to leave out of the candidates; the target itself stays in.
         candidates: (n_items,) bool; a target outside is missed.
@@ -52,22 +55,33 @@ def rank(
     Raises:
         HydrarecError: a score is NaN.
     """
-    chunks = list(scores)
-    step = max(1, _BLOCK // sum(chunk.shape[1] for _, chunk in chunks))
-    blocks = [slice(start, start + step) for start in range(0, len(targets), step)]
-    parts = [
-        _rank(
-            [(first, chunk[block]) for first, chunk in chunks],
-            targets[block],
-            _rows(seen, block),
-            candidates,
-            domains,
-            top,
-        )
-        for block in blocks
-    ]
-    greater, ties, best = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
-    return Ranks(greater=greater, ties=ties, top=best)
+    again = scores if callable(scores) else list(scores)
+    own = _own_scores(again() if callable(again) else again, targets)
+    targets = targets.to(own.device)
+    greater, ties = torch.zeros_like(targets), torch.zeros_like(targets)
+    best = torch.full((len(targets), top), -torch.inf, device=own.device)
+    items = torch.full((len(targets), top), -1, dtype=torch.int64, device=own.device)
+    for first, chunk in again() if callable(again) else again:
+        for block in _blocks(chunk):
+            part, target = chunk[block], targets[block]
+            allowed = _allowed(first, part, target, _rows(seen, block), candidates, domains)
+            above, equal = part > own[block, None], part == own[block, None]
+            equal[_inside(first, part, target)] = False
+            greater[block] += (above & allowed).sum(1, dtype=torch.int32)  # twice as fast as sums in int64
+            ties[block] += (equal & allowed).sum(1, dtype=torch.int32)
+            if top:
+                visible = part.float().masked_fill(~allowed, -torch.inf)
+                best[block], items[block] = _merge(best[block], items[block], first, visible)
+    if candidates is not None:
+        outside = ~candidates.to(own.device)[targets]
+        greater, ties = greater.masked_fill(outside, MISSED), ties.masked_fill(outside, 0)
+    return Ranks(greater=greater.cpu(), ties=ties.cpu(), top=items.cpu())
+
+
+def _blocks(chunk: Tensor) -> list[slice]:
+    """Runs of queries, so few that what is made of their scores stays in cache."""
+    step = max(1, _BLOCK // chunk.shape[1])
+    return [slice(start, start + step) for start in range(0, len(chunk), step)]
 
 
 def _rows(seen: tuple[Tensor, Tensor] | None, block: slice) -> tuple[Tensor, Tensor] | None:
@@ -77,48 +91,20 @@ def _rows(seen: tuple[Tensor, Tensor] | None, block: slice) -> tuple[Tensor, Ten
     return seen[0][here] - block.start, seen[1][here]
 
 
-def _rank(
-    chunks: list[tuple[int, Tensor]],
-    targets: Tensor,
-    seen: tuple[Tensor, Tensor] | None,
-    candidates: Tensor | None,
-    domains: Tensor | None,
-    top: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Greater, ties and top of a block of queries, small enough that what is made of its scores stays in cache."""
-    device = chunks[0][1].device
-    targets = targets.to(device)
-    own = _scores_of(chunks, targets)
-    greater, ties = torch.zeros_like(targets), torch.zeros_like(targets)
-    best = torch.full((len(targets), top), -torch.inf, device=device)
-    best_items = torch.full((len(targets), top), -1, dtype=torch.int64, device=device)
-    for first, chunk in chunks:
-        allowed = _allowed(first, chunk, targets, seen, candidates, domains)
-        above, equal = chunk > own[:, None], chunk == own[:, None]
-        equal[_inside(first, chunk, targets)] = False
-        greater += (above & allowed).sum(1, dtype=torch.int32)  # twice as fast as sums in int64
-        ties += (equal & allowed).sum(1, dtype=torch.int32)
-        if top:
-            visible = chunk.float().masked_fill(~allowed, -torch.inf)
-            best, best_items = _merge(best, best_items, first, visible)
-    if candidates is not None:
-        outside = ~candidates.to(device)[targets]
-        greater, ties = greater.masked_fill(outside, MISSED), ties.masked_fill(outside, 0)
-    return greater, ties, best_items
-
-
 def _inside(first: int, chunk: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of the queries whose target lies in the chunk, and its column there."""
     rows = ((targets >= first) & (targets < first + chunk.shape[1])).nonzero()[:, 0]
     return rows, targets[rows] - first
 
 
-def _scores_of(chunks: list[tuple[int, Tensor]], targets: Tensor) -> Tensor:
-    own = torch.empty(len(targets), device=targets.device, dtype=chunks[0][1].dtype)
+def _own_scores(chunks: Scores, targets: Tensor) -> Tensor:
+    own = torch.empty(0)
     for first, chunk in chunks:
         if torch.isnan(chunk.amax()):  # the largest is NaN if any is
             raise HydrarecError("the model gave a score that is not a number; it cannot be ranked")
-        rows, columns = _inside(first, chunk, targets)
+        if first == 0:
+            own = chunk.new_empty(len(targets))
+        rows, columns = _inside(first, chunk, targets.to(chunk.device))
         own[rows] = chunk[rows, columns]
     return own
 

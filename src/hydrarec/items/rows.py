@@ -6,11 +6,14 @@ gradient is as small. ``RowwiseAdagrad`` takes it, and writes the rows back.
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hydrarec.items.contract import ItemEncoder
+
+_AT_ONCE = 1 << 16  # rows updated at a time
 
 
 class RowEncoder(ItemEncoder):
@@ -96,6 +99,16 @@ class RowTable(RowEncoder):
         self.lent.append((distinct, vectors))
         return nn.functional.embedding(places, vectors)
 
+    def catalog(self) -> Tensor:
+        """Vectors of every item, (V, d); in training these, and later their gradient, are the only things as large."""
+        rows = torch.arange(self.n_items, device=self.squares.device)
+        if not (self.training and torch.is_grad_enabled()):
+            return self.read(rows)
+        leaf = torch.empty(1, 1, device=rows.device).expand(len(rows), self.width).requires_grad_()  # holds a gradient
+        self.lent.append((rows, leaf))
+        vectors: Tensor = _Lend.apply(leaf, self, rows)
+        return vectors
+
     @torch.no_grad()
     def merge(self) -> Tensor | None:
         """Make one of all that was lent: distinct rows with the sum of their gradients.
@@ -126,6 +139,18 @@ class RowTable(RowEncoder):
         self.lent.clear()
 
 
+class _Lend(torch.autograd.Function):
+    """What a table reads, its gradient to be collected by ``leaf``."""
+
+    @staticmethod
+    def forward(ctx: Any, leaf: Tensor, table: RowTable, rows: Tensor) -> Tensor:
+        return table.read(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return gradients[0], None, None
+
+
 class RowwiseAdagrad:
     """Adagrad with one learning rate a row: w -= lr * g / (sqrt(sum over steps of mean(g^2)) + eps).
 
@@ -149,11 +174,11 @@ class RowwiseAdagrad:
         for table in self.tables:
             if (found := table.take_gradient()) is None:
                 continue
-            rows, gradient = found
-            squares = table.squares[rows] + gradient.square().mean(1)
-            table.squares[rows] = squares
-            rate = self.lr / (squares.sqrt() + self.eps)
-            table.write(rows, table.read(rows).addcmul_(gradient, rate[:, None], value=-1))
+            for rows, gradient in zip(*(each.split(_AT_ONCE) for each in found), strict=True):
+                squares = table.squares[rows] + gradient.square().mean(1)
+                table.squares[rows] = squares
+                rate = self.lr / (squares.sqrt() + self.eps)
+                table.write(rows, table.read(rows).addcmul_(gradient, rate[:, None], value=-1))
 
     def zero_grad(self) -> None:
         """Forget the rows that were read since the last step."""

@@ -44,7 +44,7 @@ class TrainConfig:
     domain_power: float = 0.5
     recompute: int = 0
     lr: float = 2e-3
-    row_lr: float = 0.02
+    row_lr: float = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     warmup: float = 0.02
