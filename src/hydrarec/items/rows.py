@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hydrarec.items.contract import ItemEncoder
 
-_AT_ONCE = 1 << 16  # rows updated at a time
+_AT_ONCE = 1 << 13  # rows updated at a time, so that they stay in cache
 
 
 class RowEncoder(ItemEncoder):
