@@ -15,6 +15,7 @@ def prepare(
     columns: Columns = _COLUMNS,
     protocol: ProtocolChoice = _PROTOCOL,
     overwrite: Flag = False,
+    append: Flag = False,
     json: Json = False,
 ) -> None:
     """Turn a table of events, or several, into a data set folder.
@@ -30,10 +31,13 @@ def prepare(
         domains become one history in order of time.
     overwrite
         Replace an existing folder.
+    append
+        Add the events, such as a day's, to an existing folder, whose protocol stays.
     """
     import time
 
     from hydrarec.cli.output import print_json, seconds
+    from hydrarec.data.append import append as add
     from hydrarec.data.prepare import prepare as make
     from hydrarec.data.protocol import Protocol
     from hydrarec.data.split import leakage_warning, split
@@ -41,18 +45,17 @@ def prepare(
     from hydrarec.progress import reporter, say
 
     began = time.monotonic()
+    if append and (overwrite or protocol != _PROTOCOL):
+        raise InputError("--append keeps what is there, its protocol included; leave --overwrite and --protocol out")
     chosen = Protocol.named(protocol.protocol or "time", **protocol.fields())
-    if (warning := leakage_warning(chosen)) is not None:
+    if not append and (warning := leakage_warning(chosen)) is not None:
         say(f"warning: {warning}")
-    dataset = make(
-        [source, *more],
-        Path(out),
-        protocol=chosen,
-        overwrite=overwrite,
-        log=say,
-        progress=reporter(json),
-        **columns.given(),
-    )
+    options = {"log": say, "progress": reporter(json), **columns.given()}
+    if append:
+        dataset = add([source, *more], Path(out), **options)
+        chosen = dataset.protocol
+    else:
+        dataset = make([source, *more], Path(out), protocol=chosen, overwrite=overwrite, **options)
     took = time.monotonic() - began
     targets = {"valid": 0, "test": 0}
     try:

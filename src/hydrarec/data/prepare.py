@@ -53,6 +53,7 @@ def prepare(
     memory: str | None = None,
     threads: int | None = None,
     overwrite: bool = False,
+    least_items: int = 2,
     log: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -81,6 +82,7 @@ def prepare(
             it, work goes on on disk, beside ``out``.
         threads: None: as many as the machine has.
         overwrite: replace ``out`` if it exists.
+        least_items: fewer are refused: there would be nothing to choose from.
         log: told what was chosen and found, a line at a time.
         progress: shows how far the work is.
 
@@ -109,7 +111,7 @@ def prepare(
             merged = merge(connection, parts)
             facts = _facts(parts)
             with watch(connection, progress, "count"):
-                item_table, user_table = _filter(connection, min_user, min_item, facts, say)
+                item_table, user_table = _filter(connection, min_user, min_item, least_items, facts, say)
             if merged.domains:
                 item_table = join_domains(connection, item_table, merged.domains, place=facts["source"], log=say)
             if texts:
@@ -159,7 +161,12 @@ def _item_text(texts: Mapping[str, Any], parts: Mapping[str, Events]) -> list[It
 
 
 def _filter(
-    connection: duckdb.DuckDBPyConnection, min_user: int, min_item: int, facts: dict[str, Any], log: Log
+    connection: duckdb.DuckDBPyConnection,
+    min_user: int,
+    min_item: int,
+    least_items: int,
+    facts: dict[str, Any],
+    log: Log,
 ) -> tuple[pa.Table, pa.Table]:
     """Take the k-core; the item and user tables of what is left, by ascending id."""
     users, items = count_core(connection, min_user=min_user, min_item=min_item, log=log)
@@ -171,7 +178,7 @@ def _filter(
         raise InputError(
             f"nothing is left of {facts['source']} with --min-user {min_user} and --min-item {min_item}; lower them"
         )
-    if item_table.num_rows == 1:
+    if item_table.num_rows < least_items:
         only = item_table["item"][0].as_py()
         raise InputError(f"{facts['source']} has a single item, {only!r}; there is nothing to choose from")
     kept = int(np.sum(user_table["events"].to_numpy()))

@@ -2,7 +2,7 @@
 
 On disk it is a folder: ``items.npy``, ``times.npy``, ``offsets.npy``, ``columns/NAME.npy``,
 ``items.parquet``, ``users.parquet`` and ``dataset.json``. The arrays are memory-mapped, so that opening costs
-nothing.
+nothing. Where days were added (``data.days``), they are joined in memory when it is opened.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydrarec.data.days import FOLDER, join
 from hydrarec.data.domains import DOMAIN, domains_of
 from hydrarec.data.fingerprint import fingerprint
 from hydrarec.data.protocol import Protocol
@@ -35,14 +36,15 @@ class Dataset:
         times: (E,) int64, seconds since 1970; zeros where the events have no time.
         offsets: (U+1,) int64.
         columns: further per-event columns by name, each (E,): ``rating`` float32.
-        item_table: I rows: ``item`` (the caller's ids, ascending, int64 or string), ``events`` (int64), in data with
-            domains ``domain`` (the name of the item's), then text columns such as ``title``.
-        user_table: U rows: ``user`` (the caller's ids, ascending, int64 or string), ``events`` (int64).
+        item_table: I rows: ``item`` (the caller's ids, int64 or string, ascending but for days added), ``events``
+            (int64), in data with domains ``domain`` (the name of the item's), then text columns such as ``title``.
+        user_table: U rows: ``user`` (ids likewise), ``events`` (int64).
         protocol: how this data set is split and measured.
         fingerprint: hex SHA-256 of events and ids.
         has_times: whether ``times`` means anything.
         statistics: facts about the data and where it came from.
         path: the folder, or None for a data set in memory.
+        lineage: fingerprints of what it was before each day that was added, in order.
     """
 
     items: np.ndarray
@@ -56,6 +58,7 @@ class Dataset:
     has_times: bool = True
     statistics: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    lineage: tuple[str, ...] = ()
 
     @property
     def n_users(self) -> int:
@@ -139,13 +142,27 @@ class Dataset:
         )
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
-        """Open a data set folder; the arrays stay on disk until read.
+    def open(cls, path: Path | str, *, upto: str | None = None) -> Self:
+        """Open a data set folder; the arrays stay on disk until read, unless days were added.
+
+        Args:
+            upto: the fingerprint of what it was before further days were added; None: as it is now.
 
         Raises:
-            InputError: not a data set, made by a newer version, or a file is missing, truncated or damaged.
+            InputError: not a data set, made by a newer version, a file is missing, truncated or damaged, or it never
+                had this fingerprint.
         """
-        path = Path(path)
+        dataset = cls._open_alone(Path(path))
+        for day in sorted(Path(path).glob(f"{FOLDER}/[0-9]*")):
+            if dataset.fingerprint == upto:
+                return dataset
+            dataset = join(dataset, cls._open_alone(day))
+        if upto not in (None, dataset.fingerprint):
+            raise InputError(f"{path} is not, and never was, the data set with the fingerprint {upto}")
+        return dataset
+
+    @classmethod
+    def _open_alone(cls, path: Path) -> Self:
         head = _read_head(path)
         try:
             counts = {name: int(head["counts"][name]) for name in ("users", "items", "events")}
@@ -212,6 +229,10 @@ class Dataset:
         Raises:
             InputError: the content has changed since it was prepared.
         """
+        if self.lineage and self.path:
+            for each in (self.path, *sorted(self.path.glob(f"{FOLDER}/[0-9]*"))):
+                self._open_alone(each).verify()
+            return
         names = identity(self.item_table, self.user_table)
         if fingerprint(self.items, self.times, self.offsets, *names) != self.fingerprint:
             raise InputError(f"{self.path or 'the data set'} differs from its fingerprint; {_REMEDY}")

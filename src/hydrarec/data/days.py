@@ -1,0 +1,98 @@
+"""Days that came after a data set was prepared: each a folder of its own, joined when the data set is opened.
+
+``DATASET/days/00001`` is a data set of the day's events alone. Nothing that lies there is written again: rows of items
+and users keep their places, new ones follow them.
+"""
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hydrarec.errors import InputError
+
+if TYPE_CHECKING:
+    from hydrarec.data.store import Dataset
+
+FOLDER = "days"
+D = TypeVar("D", bound="Dataset")
+
+
+def join(base: D, day: "Dataset") -> D:
+    """``base`` with the events of ``day`` behind those of their users, in memory.
+
+    A day may bring events that happened before a user's last one: that history is in order of time all the same.
+
+    Raises:
+        InputError: one has times, ratings or domains and the other has none; or ids are numbers here and text there.
+    """
+    place = day.path or "the day"
+    for name, here, there in (
+        ("times", base.has_times, day.has_times),
+        ("domains", bool(base.domains), bool(day.domains)),
+        *((name, True, name in day.columns) for name in base.columns),
+    ):
+        if here != there:
+            raise InputError(
+                f"the data set has {'' if here else 'no '}{name}, and {place} {'has none' if here else 'has'}"
+            )
+    item_table, items = _extend(base.item_table, day.item_table, "item")
+    user_table, users = _extend(base.user_table, day.user_table, "user")
+    before, more = np.zeros(user_table.num_rows, np.int64), np.zeros(user_table.num_rows, np.int64)
+    before[: base.n_users], more[users] = np.diff(base.offsets), np.diff(day.offsets)
+    offsets = np.concatenate([[0], np.cumsum(before + more)]).astype(np.int64)
+    old = np.arange(base.n_events) + np.repeat(offsets[: base.n_users] - base.offsets[:-1], before[: base.n_users])
+    new = np.arange(day.n_events) + np.repeat((offsets[:-1] + before)[users] - day.offsets[:-1], more[users])
+
+    def together(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        both = np.empty(len(mine) + len(theirs), mine.dtype)
+        both[old], both[new] = mine, theirs
+        return both
+
+    times = together(base.times, day.times)
+    rows = together(base.items, items[day.items].astype(np.int32))
+    columns = {name: together(values, day.columns[name]) for name, values in base.columns.items()}
+    if base.has_times and _backwards(times, offsets):
+        order = np.lexsort((times, np.repeat(np.arange(len(before)), before + more)))
+        rows, times = rows[order], times[order]
+        columns = {name: values[order] for name, values in columns.items()}
+    facts = {"users": len(before), "items": item_table.num_rows, "events": len(times)}
+    if base.has_times:
+        facts |= {"first_time": int(times.min()), "last_time": int(times.max())}
+    return replace(
+        base,
+        items=rows,
+        times=times,
+        offsets=offsets,
+        columns=columns,
+        item_table=item_table,
+        user_table=user_table,
+        fingerprint=hashlib.sha256(f"{base.fingerprint}\n{day.fingerprint}".encode()).hexdigest(),
+        lineage=(*base.lineage, base.fingerprint),
+        statistics={**base.statistics, **facts, "days": len(base.lineage) + 1},
+    )
+
+
+def _extend(known: pa.Table, more: pa.Table, name: str) -> tuple[pa.Table, np.ndarray]:
+    """The table with the rows of ``more`` that are new behind its own, and the row there of each row of ``more``."""
+    ids, asked = known[name].combine_chunks(), more[name].combine_chunks()
+    if ids.type != asked.type:
+        kinds = ["whole numbers" if pa.types.is_integer(each.type) else "text" for each in (ids, asked)]
+        raise InputError(f"{name} ids are {kinds[0]} in the data set and {kinds[1]} in what is appended")
+    rows = np.asarray(pc.fill_null(pc.index_in(asked, ids), -1), np.int64)
+    events = known["events"].to_numpy().copy()
+    events[rows[rows >= 0]] += more["events"].to_numpy()[rows >= 0]
+    grown = known.set_column(known.column_names.index("events"), "events", pa.array(events))
+    fresh = more.filter(pa.array(rows < 0)).select([each for each in more.column_names if each in known.column_names])
+    rows[rows < 0] = known.num_rows + np.arange(fresh.num_rows)
+    return pa.concat_tables([grown, fresh], promote_options="default"), rows
+
+
+def _backwards(times: np.ndarray, offsets: np.ndarray) -> bool:
+    falls = np.diff(times) < 0
+    edges = offsets[1:-1]
+    falls[edges[(edges > 0) & (edges < len(times))] - 1] = False
+    return bool(falls.any())

@@ -1,0 +1,121 @@
+"""Days added to a data set, against the data set prepared from all events at once."""
+
+import json
+import os
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import csv
+
+from hydrarec.cli import main
+from hydrarec.data.append import append
+from hydrarec.data.days import join
+from hydrarec.data.prepare import prepare
+from hydrarec.data.store import Dataset
+from hydrarec.errors import InputError
+
+
+def table(rows, text=False):
+    user, item, when = zip(*rows, strict=True)
+    ids = [f"i{each}" for each in item] if text else list(item)
+    return pa.table({"user": list(user), "item": ids, "time": list(when)})
+
+
+def histories(dataset):
+    """User id -> [(item id, time), ...], whatever the rows."""
+    users, items = dataset.user_table["user"].to_pylist(), dataset.item_table["item"].to_pylist()
+    pairs = [(items[row], int(when)) for row, when in zip(dataset.items, dataset.times, strict=True)]
+    bounds = zip(dataset.offsets[:-1], dataset.offsets[1:], strict=True)
+    return {user: pairs[a:b] for user, (a, b) in zip(users, bounds, strict=True)}
+
+
+EVENT = st.tuples(st.integers(1, 6), st.integers(1, 9))
+
+
+@given(st.lists(st.lists(EVENT, min_size=1, max_size=12), min_size=2, max_size=4), st.booleans())
+@settings(deadline=None, max_examples=15)
+def test_days_one_by_one_are_all_events_at_once(days, late):
+    moments = iter(range(10**6, 10**7, 7))
+    dated = [[(user, item, next(moments)) for user, item in day] for day in days]
+    if late:  # a straggler of an hour before everything
+        dated[-1].append((1, 3, 10**6 - 3600))
+    parts = [prepare(table(day), least_items=1) for day in dated]
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = join(joined, part)
+    expected = prepare(table([event for day in dated for event in day]), least_items=1)
+    assert histories(joined) == histories(expected)
+    for name, key in (("item_table", "item"), ("user_table", "user")):
+        got, wanted = getattr(joined, name), getattr(expected, name)
+        assert got.sort_by(key).equals(wanted)
+    rows = parts[0].n_items
+    assert joined.item_table["item"].to_pylist()[:rows] == parts[0].item_table["item"].to_pylist()
+    assert len(joined.lineage) == len(days) - 1
+    assert joined.statistics["last_time"] == expected.statistics["last_time"]
+
+
+FIRST = [(1, 1, 100), (1, 2, 200), (2, 1, 150)]
+
+
+def test_nothing_that_was_there_is_written_again(tmp_path):
+    first = prepare(table(FIRST), tmp_path / "data", protocol="loo")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    second = append(table([(2, 7, 300), (3, 2, 310)]), tmp_path / "data")
+    third = append(table([(1, 9, 400)]), tmp_path / "data")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert third.lineage == (first.fingerprint, second.fingerprint)
+    assert histories(third) == {1: [(1, 100), (2, 200), (9, 400)], 2: [(1, 150), (7, 300)], 3: [(2, 310)]}
+    again = Dataset.open(tmp_path / "data")
+    assert again.fingerprint == third.fingerprint
+    again.verify()
+    assert histories(Dataset.open(tmp_path / "data", upto=second.fingerprint)) == histories(second)
+    assert histories(Dataset.open(tmp_path / "data", upto=first.fingerprint)) == histories(first)
+    with pytest.raises(InputError, match="never was"):
+        Dataset.open(tmp_path / "data", upto="0" * 64)
+    assert again.save(tmp_path / "one").n_events == 6  # joined into one folder
+
+
+def test_a_damaged_day_is_found(tmp_path):
+    prepare(table(FIRST), tmp_path / "data", protocol="loo")
+    append(table([(2, 7, 300)]), tmp_path / "data")
+    day = tmp_path / "data" / "days" / "00001"
+    items = np.load(day / "times.npy")
+    np.save(day / "times.npy", items + 1)
+    with pytest.raises(InputError, match="differs from its fingerprint"):
+        Dataset.open(tmp_path / "data").verify()
+    os.truncate(day / "items.npy", 10)
+    with pytest.raises(InputError, match=r"00001/items\.npy is truncated"):
+        Dataset.open(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("day", "options", "message"),
+    [
+        (table([(1, 1, 5)], text=True), {}, "item ids are whole numbers in the data set and text"),
+        (table([(1, 1, 5)]), {"time": False}, "has times"),
+        (table([(1, 1, 5)]), {"min_user": 2}, "--min-user cannot be told from one day"),
+        (pa.table({"user": [1], "time": [1]}), {}, "item"),
+    ],
+)
+def test_what_does_not_go_with_the_rest_changes_nothing(tmp_path, day, options, message):
+    prepare(table(FIRST), tmp_path / "data", protocol="loo")
+    with pytest.raises(InputError, match=message):
+        append(day, tmp_path / "data", **options)
+    assert Dataset.open(tmp_path / "data").lineage == ()
+
+
+def test_the_command(tmp_path, capsys):
+    csv.write_csv(table(FIRST), tmp_path / "base.csv")
+    csv.write_csv(table([(1, 5, 900)]), tmp_path / "day.csv")
+    words = ["prepare", str(tmp_path / "base.csv"), "--out", str(tmp_path / "data"), "--protocol", "loo"]
+    assert main(words) == 0
+    capsys.readouterr()
+    more = ["prepare", str(tmp_path / "day.csv"), "--out", str(tmp_path / "data"), "--append"]
+    assert main([*more, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["events"], found["items"], found["protocol"]) == (4, 3, "loo")
+    assert main([*more, "--overwrite"]) == 2
+    assert main(["prepare", str(tmp_path / "day.csv"), "--out", str(tmp_path / "none"), "--append"]) == 2
