@@ -148,10 +148,18 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
     except ImportError:  # Windows has no such lock
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise InputError(f"another process is at work in {folder}; wait for it, or choose another folder") from None
-        yield
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise InputError(
+                    f"another process is at work in {folder}; wait for it, or choose another folder"
+                ) from None
+            same = False  # the one that was waited for may have put another folder in this place
+            with suppress(FileNotFoundError):
+                same = os.path.samestat(os.fstat(file.fileno()), (folder / ".lock").stat())
+            if same:
+                yield
+                return

@@ -1,6 +1,7 @@
 """The user's contract: fit, recommend, observe, save, load, with the caller's own ids in and out."""
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -136,6 +137,10 @@ class Recommender:
         """
         if part not in ("valid", "test"):
             raise InputError(f"there is no split {part!r}; choose valid or test")
+        if self.run.dataset.get("days"):
+            warnings.warn(
+                "the run went on with all events of its data: it has been trained on this split", stacklevel=2
+            )
         parts = split(self.dataset, self.run.protocol)
         positions = getattr(parts, part)
         if not len(positions):

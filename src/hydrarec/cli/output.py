@@ -65,6 +65,16 @@ def print_plan(config: Any, plan: Any, taken: dict[str, float] | None) -> None:
         print("it does not fit: item vectors should take at most 80 % of a GPU's memory")
 
 
+def print_day(run: Any, day: Any) -> None:
+    """What came of a day that a run went on with (``train.stream``)."""
+    figures = {name: value for name, value in day.metrics.items() if name in ("HR@10", "NDCG@10", "MRR")}
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    print(f"{run.path}: {day.events:,} events of {day.users:,} users in {seconds(day.seconds)}")
+    print(f"before they were learned: {shown}" if shown else "nobody of these users had an event before")
+    print(f"items: {day.items:,} rows, {day.new:,} new ids, {day.evicted:,} of them in rows of evicted ones")
+    print(f"days since their last event: median {day.age['median']:.1f}, most {day.age['max']:.1f}")
+
+
 def print_facts(facts: dict[str, Any], width: int = 78) -> None:
     """Values by name, one below the other; a table of values within a line or a few, as ``name value`` pairs."""
     indent = max(map(len, facts), default=0) + 2

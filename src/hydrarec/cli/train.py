@@ -1,7 +1,9 @@
 """``hydrarec train``."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from hydrarec.cli.options import Columns, Json, Out, ProtocolChoice, Set
 
@@ -12,7 +14,9 @@ def train(
     source: str,
     /,
     *,
-    out: Out,
+    out: Out | None = None,
+    continue_: Annotated[Path | None, Parameter(name="--continue")] = None,
+    keep_days: float = 30.0,
     model: str | None = None,
     recipe: Path | None = None,
     set_: Set = None,
@@ -29,6 +33,11 @@ def train(
     ----------
     source
         A file of events, or the folder that `prepare` made.
+    continue_
+        A run to go on with: it is measured on the events of SOURCE, then trained on
+        them. They are new ones, or a data set that they were added to. No --out.
+    keep_days
+        With --continue, new items get the rows of those without an event for so long.
     model
         hydra; its rivals sasrec, esasrec, hstu, gru4rec, mamba4rec, lrurec and
         fuxi_linear; or, by counting, popularity, recent, markov and itemknn.
@@ -43,12 +52,30 @@ def train(
     device
         cpu, cuda, ...
     """
-    from hydrarec.cli.output import print_groups, print_json, print_metrics, seconds
+    from hydrarec.cli.output import print_day, print_groups, print_json, print_metrics, seconds
+    from hydrarec.errors import InputError
     from hydrarec.evaluate.groups import of_domains
     from hydrarec.progress import reporter, say
     from hydrarec.train.fit import fit
+    from hydrarec.train.stream import continue_run
     from hydrarec.train.train import summary
 
+    if continue_ is not None:
+        if out or model or recipe or protocol != _PROTOCOL:
+            raise InputError("--continue keeps the run's folder, model and protocol; leave the others out")
+        run, day = continue_run(
+            continue_,
+            source,
+            keep_days=keep_days,
+            overrides=[*(set_ or []), *([] if seed is None else [f"train.seed={seed}"])],
+            columns=columns.given(),
+            progress=reporter(json),
+            device=device,
+        )
+        print_json({"run": str(run.path), **vars(day)}) if json else print_day(run, day)
+        return
+    if out is None:
+        raise InputError("say where the run is written: --out, or --continue RUN for one that is there")
     run = fit(
         source,
         out,

@@ -27,6 +27,10 @@ VERSION = 1
 _REMEDY = "run `hydrarec prepare` again"
 
 
+class NeverError(InputError):
+    """A data set never had the fingerprint that is asked for."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
     """E events of U users on I items. History u is ``items[offsets[u]:offsets[u+1]]``, oldest event first.
@@ -158,7 +162,7 @@ class Dataset:
                 return dataset
             dataset = join(dataset, cls._open_alone(day))
         if upto not in (None, dataset.fingerprint):
-            raise InputError(f"{path} is not, and never was, the data set with the fingerprint {upto}")
+            raise NeverError(f"{path} is not, and never was, the data set with the fingerprint {upto}")
         return dataset
 
     @classmethod

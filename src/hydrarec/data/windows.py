@@ -37,7 +37,9 @@ class Windows:
         return Windows(first=self.first[chosen], end=self.end[chosen])
 
 
-def windows(dataset: Dataset, train_ends: np.ndarray, max_len: int, choice: WindowChoice) -> Windows:
+def windows(
+    dataset: Dataset, train_ends: np.ndarray, max_len: int, choice: WindowChoice, fresh: np.ndarray | None = None
+) -> Windows:
     """Cut the training part of each history into windows of at most ``max_len`` inputs.
 
     Args:
@@ -45,11 +47,13 @@ def windows(dataset: Dataset, train_ends: np.ndarray, max_len: int, choice: Wind
         max_len: inputs of a window; 0 takes whole histories.
         choice: only the ``last`` window of a history, or ``all``, the last of them full; or ``carried``: all, the first
             of them full, in their order.
+        fresh: (U,) int64, so many of the last events of each training part must be targets, and windows without any of
+            them are left out; None: all. Not for ``carried`` ones.
     """
     starts = np.asarray(dataset.offsets)[:-1]
     pairs = np.maximum(train_ends - starts - 1, 0)  # (input, target) pairs of each history
     length = max_len or max(int(pairs.max(initial=0)), 1)
-    counts = -(-pairs // length)
+    counts = -(-(pairs if fresh is None else np.minimum(pairs, fresh)) // length)
     if choice == "last":
         counts = np.minimum(counts, 1)
     user = np.repeat(np.arange(len(starts)), counts)

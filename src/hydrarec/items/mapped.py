@@ -53,7 +53,7 @@ class MappedTable(FloatRows):
 
     def __init__(self, folder: Path, head: Head) -> None:
         super().__init__()
-        self.folder, self.head, self.width = folder, head, head.width
+        self.folder, self.head, self.width, self.std = folder, head, head.width, head.std
         self._map()
 
     @classmethod

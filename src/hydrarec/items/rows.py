@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hydrarec.items.contract import ItemEncoder
+from hydrarec.items.table import draw
 
 _AT_ONCE = 1 << 13  # rows updated at a time, so that they stay in cache
 
@@ -27,6 +28,10 @@ class RowEncoder(ItemEncoder):
     @abstractmethod
     def add(self, n: int) -> None:
         """Append ``n`` new items with fresh vectors."""
+
+    @torch.no_grad()
+    def renew(self, rows: Tensor) -> None:
+        """Give ``rows`` (n,) int64 to other items, with fresh vectors; where items share rows, nothing is fresh."""
 
     def catalog(self) -> Tensor:
         """Vectors of every item, (V, d); ``chunks`` where that is too much at a time."""
@@ -55,11 +60,13 @@ class RowTable(RowEncoder):
 
     Attributes:
         width: d.
+        std: deviation of fresh vectors.
         squares: (V,) float32, the sum over steps of each row's mean squared gradient.
         lent: (rows (n,) int64, their vectors (n, d) float32, leaves that get gradients), a pair an ``encode``.
     """
 
     width: int
+    std: float
     squares: Tensor
 
     def __init__(self) -> None:
@@ -77,6 +84,11 @@ class RowTable(RowEncoder):
     @property
     def n_learned(self) -> int:
         return self.n_items * self.width
+
+    @torch.no_grad()
+    def renew(self, rows: Tensor) -> None:
+        self.write(rows, draw(len(rows), self.width, self.std).to(self.squares.device))
+        self.squares[rows] = 0
 
     @property
     def stored_bytes(self) -> int:

@@ -34,6 +34,11 @@ class ItemTable(ItemEncoder):
         fresh = draw(n, self.weight.shape[1], self.std).to(self.weight)
         self.weight = nn.Parameter(torch.cat([self.weight, fresh]), requires_grad=self.weight.requires_grad)
 
+    @torch.no_grad()
+    def renew(self, rows: Tensor) -> None:
+        """Give ``rows`` (n,) int64 to other items, with fresh vectors."""
+        self.weight[rows] = draw(len(rows), self.weight.shape[1], self.std).to(self.weight)
+
 
 def draw(n: int, width: int, std: float) -> Tensor:
     """(n, width) float32 from a normal distribution truncated at two deviations."""

@@ -1,5 +1,6 @@
 """The caller's item ids and their rows."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,22 @@ import pyarrow.compute as pc
 from hydrarec.errors import InputError
 
 
+@dataclass(frozen=True, kw_only=True)
+class Admitted:
+    """What became of new ids.
+
+    Attributes:
+        reused: (m,) int64, rows that had another id before; ``evicted``: those ids.
+        grown: rows that were appended.
+    """
+
+    reused: np.ndarray
+    evicted: pa.Array
+    grown: int
+
+
 class Vocabulary:
-    """Maps ids to rows and back. A row never changes; growth appends.
+    """Maps ids to rows and back. An id has one row, and keeps it until it is evicted; growth appends.
 
     Args:
         ids: (V,) ids in row order, whole numbers or text, without null or repetition.
@@ -64,14 +79,33 @@ class Vocabulary:
         Raises:
             InputError: a new id is null, or text where the ids are numbers.
         """
+        self.admit(ids)
+        return self.rows(ids)
+
+    def admit(self, ids: Any, free: np.ndarray | None = None) -> Admitted:
+        """Give a row to each of ``ids`` that has none: those of ``free`` first, in their order, then fresh ones.
+
+        Args:
+            free: (f,) int64 rows whose ids may be evicted; that of one of ``ids`` is not.
+
+        Raises:
+            InputError: a new id is null, or text where the ids are numbers.
+        """
         asked = _plain(ids)
-        new = pc.unique(asked.filter(pa.array(self.rows(asked) < 0)))
+        known = self.rows(asked)
+        new = pc.unique(asked.filter(pa.array(known < 0)))
         try:
             new = new.cast(self.values.type)
         except pa.ArrowInvalid as error:
             raise InputError(f"the item ids are whole numbers; a new one is not ({error})") from error
-        self.values = Vocabulary(pa.chunked_array([self.values, new])).values
-        return self.rows(asked)
+        offered = np.array([] if free is None else list(dict.fromkeys(free.tolist())), np.int64)
+        reused = offered[~np.isin(offered, known)][: len(new)]
+        place = np.arange(len(self))
+        place[reused] = len(self) + np.arange(len(reused))
+        evicted, both = self.ids(reused), pa.concat_arrays([self.values, new])
+        order = np.concatenate([place, len(self) + np.arange(len(reused), len(new))])
+        self.values = Vocabulary(both.take(pa.array(order))).values
+        return Admitted(reused=reused, evicted=evicted, grown=len(new) - len(reused))
 
 
 def _plain(ids: Any) -> pa.Array:

@@ -72,17 +72,18 @@ class Fit:
         self._began_cpu = time.process_time() - self.position.cpu_seconds
         self._saved = time.monotonic()
 
-    def run(self, dataset: Dataset, train_ends: np.ndarray) -> Position:
+    def run(self, dataset: Dataset, train_ends: np.ndarray, fresh: np.ndarray | None = None) -> Position:
         """Train; the model ends with its best weights on validation, or the last where nothing validates.
 
         Args:
             train_ends: (U,) int64, where the training part of each history ends.
+            fresh: (U,) int64, how many events at that end are to be learned; None: all.
 
         Raises:
             HydrarecError: the loss is not finite; the last checkpoint stays.
             InputError: no history has two training events.
         """
-        mixture = training_windows(dataset, train_ends, self.config)
+        mixture = training_windows(dataset, train_ends, self.config, fresh)
         if self.config.windows == "carried" and isinstance(self.model, RecurrentModel):
             self.memory = Memory(self.model, mixture.epoch(0), self._remembered)
         while self.position.epoch < self.config.epochs and not self._exhausted():

@@ -11,11 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from hydrarec._version import __version__
 from hydrarec.data.protocol import Protocol
-from hydrarec.data.store import Dataset
+from hydrarec.data.rows import in_rows
+from hydrarec.data.store import Dataset, NeverError
 from hydrarec.errors import InputError
 from hydrarec.files import read_json, whole_file, write_json
 from hydrarec.items.contract import ItemEncoder
 from hydrarec.items.make import rows_of, saved_items
+from hydrarec.items.vocabulary import Vocabulary
 from hydrarec.models.contract import Model
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
@@ -30,7 +32,7 @@ class Run:
     """A run as its folder describes it.
 
     Attributes:
-        dataset: what it was trained on: path, fingerprint, users, items, events.
+        dataset: what it was trained on: path, fingerprint, users, items, events; and ``days``, how often it went on.
         metrics: the content of ``metrics.json``; empty while training is not finished.
     """
 
@@ -84,7 +86,19 @@ class Run:
             raise InputError(f"{file} is damaged ({reason}); copy the whole run folder, or train again") from error
 
     def open_dataset(self, path: Path | None = None) -> Dataset:
-        """The data set it was trained on, from where it was then, or from ``path``.
+        """The data set it was trained on, with the items that it has rows for, from where it was, or from ``path``.
+
+        Raises:
+            InputError: it is not there, or is another one.
+        """
+        dataset = self.open_events(path)
+        if not self.dataset.get("days"):
+            return dataset
+        table = self.items()
+        return in_rows(dataset, Vocabulary(table["item"]).rows(dataset.item_table["item"]), table)
+
+    def open_events(self, path: Path | None = None) -> Dataset:
+        """The same with all its items, as it lies there.
 
         Raises:
             InputError: it is not there, or is another one.
@@ -92,10 +106,12 @@ class Run:
         place = path or _resolve(self.path, self.dataset["path"])
         if place is None or not place.exists():
             raise InputError(f"the data set of {self.path} is not at {place}; name it with --dataset")
-        dataset = Dataset.open(place)
-        if dataset.fingerprint != self.dataset["fingerprint"]:
-            raise InputError(f"{place} is not the data set that {self.path} was trained on; name that with --dataset")
-        return dataset
+        try:
+            return Dataset.open(place, upto=self.dataset["fingerprint"])
+        except NeverError as error:
+            raise InputError(
+                f"{place} is not the data set that {self.path} was trained on; name that with --dataset"
+            ) from error
 
 
 def open_run(path: Path) -> Run:
@@ -129,27 +145,28 @@ def open_run(path: Path) -> Run:
 def begin_run(path: Path, settings: Settings, protocol: Protocol, dataset: Dataset) -> Run:
     """Write what is known before training."""
     path.mkdir(parents=True, exist_ok=True)
-    description = {
+    with whole_file(path / "items.parquet") as temporary:
+        pq.write_table(dataset.item_table, temporary)
+    write_json(path / "protocol.json", protocol.to_dict())
+    write_config(path, settings, describe_dataset(path, dataset))
+    return open_run(path)
+
+
+def describe_dataset(path: Path, dataset: Dataset) -> dict[str, Any]:
+    """What the run in ``path`` remembers of its data set."""
+    return {
         "path": _relative(path, dataset.path),
         "fingerprint": dataset.fingerprint,
         "users": dataset.n_users,
         "items": dataset.n_items,
         "events": dataset.n_events,
     }
-    with whole_file(path / "items.parquet") as temporary:
-        pq.write_table(dataset.item_table, temporary)
-    write_json(path / "protocol.json", protocol.to_dict())
-    write_json(
-        path / "config.json",
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "hydrarec": __version__,
-            "settings": settings.to_dict(),
-            "dataset": description,
-        },
-    )
-    return open_run(path)
+
+
+def write_config(path: Path, settings: Settings, dataset: dict[str, Any]) -> None:
+    """Write ``config.json``."""
+    head = {"format": FORMAT, "version": VERSION, "hydrarec": __version__}
+    write_json(path / "config.json", {**head, "settings": settings.to_dict(), "dataset": dataset})
 
 
 def finish_run(run: Run, model: Model, metrics: dict[str, Any]) -> Run:

@@ -1,0 +1,290 @@
+"""A trained run that goes on with a day's events: measured on them first, then trained on them."""
+
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from hydrarec.config import override
+from hydrarec.data.append import append
+from hydrarec.data.prefix import training_events
+from hydrarec.data.rows import in_rows
+from hydrarec.data.store import Dataset, is_dataset
+from hydrarec.errors import InputError
+from hydrarec.evaluate.evaluate import evaluate
+from hydrarec.files import alone_in, whole_file, whole_folder
+from hydrarec.items.rows import RowEncoder
+from hydrarec.items.table import ItemTable
+from hydrarec.items.vocabulary import Admitted, Vocabulary
+from hydrarec.losses.config import make_loss
+from hydrarec.machine import keep_freed_memory, peak_memory_bytes, usable_device
+from hydrarec.models.neural import NeuralModel
+from hydrarec.progress import Progress, counter
+from hydrarec.train.log import Log
+from hydrarec.train.loop import Fit
+from hydrarec.train.run import Run, describe_dataset, finish_run, open_run, write_config
+from hydrarec.train.settings import Settings
+from hydrarec.train.windows import training_windows
+
+_DAY = 86_400
+_ONE_DAY = {"epochs": 1, "schedule": "constant", "warmup": 0.0}  # what of [train] is otherwise than in the run
+_LEFT = ("checkpoints", "dataset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Day:
+    """What came of a day.
+
+    Attributes:
+        events, users: how many there were, and of how many users.
+        items: rows of the vocabulary afterwards.
+        new: ids that got a row: one of those ``evicted`` or, of the rest, a fresh one.
+        evicted: ids that lost theirs.
+        age: days since the items' last events, ``median`` and ``max``.
+        metrics: of the events, before they were learned; empty where none could be asked for.
+        seconds: in all; ``train_seconds``: of them, training.
+    """
+
+    events: int
+    users: int
+    items: int
+    new: int
+    evicted: int
+    age: dict[str, float]
+    metrics: dict[str, float]
+    seconds: float
+    train_seconds: float
+    peak_memory_bytes: int
+
+
+def continue_run(
+    path: Path,
+    source: Any,
+    *,
+    keep_days: float = 30.0,
+    overrides: Sequence[str] = (),
+    columns: Mapping[str, Any] | None = None,
+    progress: Progress,
+    device: str = "cpu",
+) -> tuple[Run, Day]:
+    """Let the run in ``path`` go on with new events; the folder changes whole or not at all.
+
+    New ids get the rows of items that had no event for ``keep_days``, the longest unused first, then fresh ones. An id
+    keeps its row until then. The run is measured on the new events, trained on them with the events before them as
+    history, and has a data set of its own afterwards, ``dataset``, whose files are links to those it had.
+
+    Args:
+        source: events, which are added to what the run was trained on; or its data set, to which they were added.
+        overrides: ``train.key=value``; without any, one epoch at the run's learning rate.
+        columns: keywords of ``prepare``.
+
+    Raises:
+        InputError: the run cannot be continued, or the events do not go with its own.
+    """
+    began = time.monotonic()
+    with alone_in(path, wait=True):
+        run = open_run(path)
+        settings = _settings(run, overrides)
+        place = usable_device(device)
+        with whole_folder(path, overwrite=True) as folder:
+            shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_LEFT, ".*"))
+            before = run.open_events()
+            whole = _with_new_events(path, before, source, folder, dict(columns or {}))
+            model = replace(run, path=folder).model()
+            assert isinstance(model, NeuralModel)
+            torch.manual_seed(settings.train.seed + run.dataset.get("days", 0) + 1)  # each day's new items are others
+            data, fresh, admitted, age = _admit(run, model, before, whole, keep_days)
+            ends = np.asarray(data.offsets)[1:]
+            model.to(place)
+            metrics = _measure(model, data, ends - fresh, fresh, run, progress, place)
+            trained = _train(model, data, fresh, settings, progress)
+            day = Day(
+                events=int(fresh.sum()),
+                users=int((fresh > 0).sum()),
+                items=data.n_items,
+                new=len(admitted.reused) + admitted.grown,
+                evicted=len(admitted.evicted),
+                age=age,
+                metrics=metrics,
+                seconds=time.monotonic() - began,
+                train_seconds=trained,
+                peak_memory_bytes=peak_memory_bytes(),
+            )
+            _write(folder, path, run, model, data, whole, day)
+    return open_run(path), day
+
+
+def _settings(run: Run, overrides: Sequence[str]) -> Settings:
+    """How a day is trained.
+
+    Raises:
+        InputError: the run is not one that can be continued, or an override is not of training.
+    """
+    model = run.model()
+    if not isinstance(model, NeuralModel):
+        raise InputError(f"{run.path} holds a model that counts ({model.name}); count again with all events")
+    if run.settings.items.kind != "table":
+        raise InputError(
+            f"{run.path} reads items' text, which a stream of events does not bring; "
+            "`hydrarec add-items` gives it new items, `hydrarec adapt` trains it on other data"
+        )
+    if "domain" in run.items().column_names:
+        raise InputError(f"{run.path} has domains, and those are not continued yet; train again with all events")
+    sections: dict[str, Any] = run.settings.to_dict()
+    windows = "all" if run.settings.train.windows == "carried" else run.settings.train.windows
+    sections["train"] |= {**_ONE_DAY, "windows": windows}
+    chosen = override(sections, overrides)
+    settings = Settings.from_dict(chosen, "settings")
+    if any(chosen[name] != sections[name] for name in sections if name not in ("train", "loss")):
+        raise InputError("a run that goes on keeps its model and items; only settings of train and loss can be given")
+    return settings
+
+
+def _with_new_events(path: Path, before: Dataset, source: Any, folder: Path, columns: dict[str, Any]) -> Dataset:
+    """The data set with the new events: ``source`` itself, or one in the new folder of the run."""
+    place = folder / "dataset"
+    if isinstance(source, str | Path) and is_dataset(source):
+        if columns:
+            raise InputError(f"the data set is prepared already; {sorted(columns)[0]} cannot be chosen any more")
+        whole = Dataset.open(source)
+        if before.fingerprint not in whole.lineage:
+            raise InputError(f"{source} has no events that were added (prepare --append) to those of the run")
+        if not Path(source).resolve().is_relative_to(path.resolve()):
+            return whole
+        _copy(Path(source), place)
+        return Dataset.open(place)
+    if before.path is None:
+        raise InputError("the run was trained on data in memory; train it on a data set folder")
+    _copy(before.path, place)
+    for unseen in sorted(place.glob("days/[0-9]*"))[len(before.lineage) :]:  # that others have added since
+        shutil.rmtree(unseen)
+    return append(source, place, **columns)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
+
+
+def _link(source: str, target: str) -> None:
+    """Files of a data set are never written again: a link is as good as a copy where the disk is the same."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _admit(
+    run: Run, model: NeuralModel, before: Dataset, whole: Dataset, keep_days: float
+) -> tuple[Dataset, np.ndarray, Admitted, dict[str, float]]:
+    """Give new items rows; the data in these rows, new events of each user (U,), what became of ids, and ages."""
+    if not whole.has_times:
+        raise InputError("the events have no times, so that nobody knows which items are out of use; train again")
+    table = run.items()
+    vocabulary = Vocabulary(table["item"])
+    ids = whole.item_table["item"].combine_chunks()
+    fresh_events = np.bincount(whole.items, minlength=whole.n_items)
+    fresh_events[: before.n_items] -= np.bincount(before.items, minlength=before.n_items)
+    today = fresh_events > 0
+    last = np.full(whole.n_items, np.iinfo(np.int64).min)
+    np.maximum.at(last, whole.items, whole.times)
+    now = int(np.max(whole.times))
+
+    rows = vocabulary.rows(ids)
+    used = np.full(len(vocabulary), np.iinfo(np.int64).max)  # what has no event is not out of use
+    used[rows[rows >= 0]] = last[rows >= 0]
+    stale = np.flatnonzero(used < now - keep_days * _DAY)
+    admitted = vocabulary.admit(ids.filter(pa.array(today)), stale[np.argsort(used[stale], kind="stable")])
+    items = model.items
+    assert isinstance(items, ItemTable | RowEncoder)
+    items.renew(torch.from_numpy(admitted.reused))
+    items.add(admitted.grown)
+
+    rows = vocabulary.rows(ids)
+    data = in_rows(whole, rows, _item_table(vocabulary, whole, rows, table))
+    fresh = np.diff(whole.offsets)
+    fresh[: before.n_users] -= np.diff(before.offsets)
+    ages = (now - last[rows >= 0]) / _DAY
+    return data, fresh, admitted, {"median": float(np.median(ages)), "max": float(ages.max())}
+
+
+def _item_table(vocabulary: Vocabulary, whole: Dataset, rows: np.ndarray, table: pa.Table) -> pa.Table:
+    """The run's item table in its new rows: what the data set says of each item."""
+    place = np.full(len(vocabulary), -1)
+    place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+    said = whole.item_table.take(pa.array(place, mask=place < 0))
+    said = said.set_column(said.column_names.index("item"), "item", vocabulary.values)
+    events = pc.fill_null(said["events"], 0)
+    said = said.set_column(said.column_names.index("events"), "events", events)
+    return said.select([name for name in table.column_names if name in said.column_names])
+
+
+def _measure(
+    model: NeuralModel,
+    data: Dataset,
+    train_ends: np.ndarray,
+    fresh: np.ndarray,
+    run: Run,
+    progress: Progress,
+    device: str,
+) -> dict[str, float]:
+    """Metrics on the new events, each given all before it; targets as the run's protocol chooses them."""
+    ends, starts = np.asarray(data.offsets)[1:], np.asarray(data.offsets)[:-1]
+    if run.protocol.target == "every":
+        counts = fresh
+        positions = np.repeat(ends - np.cumsum(counts), counts) + np.arange(counts.sum())
+    else:
+        positions = (train_ends if run.protocol.target == "next" else ends - 1)[fresh > 0]
+    owner = np.searchsorted(np.asarray(data.offsets), positions, side="right") - 1
+    positions = positions[positions > starts[owner]]
+    if not len(positions) or not len(training_events(data, train_ends)[0]):
+        return {}
+    with progress.task("test", total=len(positions), unit="targets") as task:
+        return evaluate(
+            model.eval(),
+            data,
+            positions,
+            protocol=run.protocol,
+            train_ends=train_ends,
+            max_len=run.settings.train.reads,
+            confidence=False,
+            progress=counter(task),
+            device=device,
+        ).metrics
+
+
+def _train(model: NeuralModel, data: Dataset, fresh: np.ndarray, settings: Settings, progress: Progress) -> float:
+    """Train on windows that end in new events; the seconds it took."""
+    ends = np.asarray(data.offsets)[1:]
+    keep_freed_memory()
+    counts = torch.from_numpy(np.bincount(data.items, minlength=data.n_items))
+    device = next(model.parameters()).device
+    try:
+        total = training_windows(data, ends, settings.train, fresh).events * settings.train.epochs
+    except InputError:  # every user is new, and has one event
+        return 0.0
+    training = Fit(model, settings.train, make_loss(settings.loss, counts.to(device)))
+    with progress.task("train", total=round(total), unit="events") as task:
+        training.report = task.advance
+        return training.run(data, ends, fresh).seconds
+
+
+def _write(folder: Path, path: Path, run: Run, model: NeuralModel, data: Dataset, whole: Dataset, day: Day) -> None:
+    """Bring what lies in the new folder up to the day."""
+    days = run.dataset.get("days", 0) + 1
+    with whole_file(folder / "items.parquet") as temporary:
+        pq.write_table(data.item_table, temporary)
+    described = {**describe_dataset(folder, whole), "days": days}
+    write_config(folder, run.settings, described)
+    entry = asdict(day)
+    Log(folder / "log.jsonl").write({"day": days, **entry})
+    new = open_run(folder)
+    finish_run(new, model, {**run.metrics, "day": entry, "parameters": model.parameter_counts()})

@@ -1,0 +1,212 @@
+"""A run that goes on, day by day."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import csv
+
+from hydrarec import Recommender
+from hydrarec.cli import main
+from hydrarec.data.append import append
+from hydrarec.data.prepare import prepare
+from hydrarec.data.protocol import Protocol
+from hydrarec.errors import InputError
+from hydrarec.progress import Silent
+from hydrarec.train.run import open_run
+from hydrarec.train.settings import resolve
+from hydrarec.train.stream import continue_run
+from hydrarec.train.train import train
+
+DAY, START = 86_400, 1_600_000_000
+SMALL = {
+    "model.d_model": 8,
+    "model.n_layers": 1,
+    "model.n_heads": 2,
+    "model.d_state": 4,
+    "model.dropout": 0.0,
+    "train.epochs": 8,
+    "train.batch_events": 100,
+    "train.lr": 0.02,
+    "loss.kind": "sampled",
+    "loss.negatives": 16,
+}
+
+
+def events(first, last, items, users=20, base=0):
+    """Users who count through ``items`` ids from ``base`` on, an event an hour from ``first`` to ``last`` (days)."""
+    rows = [
+        (user, base + (user + hour) % items, START + hour * 3600)
+        for hour in range(int(first * 24), int(last * 24))
+        for user in range(users)
+    ]
+    return pa.table({"user": [r[0] for r in rows], "item": [r[1] for r in rows], "time": [r[2] for r in rows]})
+
+
+def make(folder, storage="rows", **changes):
+    data = prepare(events(0, 1, 8), folder / "data")
+    chosen = {**SMALL, "items.storage": storage, **changes}
+    settings, _ = resolve(overrides=[f"{key}={value}" for key, value in chosen.items()])
+    return train(data, folder / "run", settings, Protocol.named("time"), progress=Silent())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the trained run, and of its data set where it looks for it."""
+    shutil.copytree(trained.path.parent, tmp_path / "all")
+    folder = tmp_path / "all" / "run"
+    config = json.loads((folder / "config.json").read_text())
+    config["dataset"]["path"] = str(tmp_path / "all" / "data")
+    (folder / "config.json").write_text(json.dumps(config))
+    return open_run(folder)
+
+
+def go_on(run, source, **others):
+    return continue_run(run.path, source, progress=Silent(), **others)
+
+
+def vectors(run):
+    """Id -> its vector."""
+    with torch.inference_mode():
+        catalog = run.model().items.catalog()
+    return dict(zip(run.items()["item"].to_pylist(), catalog, strict=True))
+
+
+@pytest.mark.parametrize("storage", ["full", "rows", "half", "int8", "hashed", "mapped"])
+def test_new_items_are_learned_and_recommended(tmp_path, storage):
+    more = {"items.buckets": 20} if storage == "hashed" else {}
+    run = make(tmp_path, storage, **more)
+    again, day = go_on(run, events(1, 3, 12), overrides=["train.epochs=8", "train.row_lr=0.1"])
+    assert (day.events, day.users, day.items, day.new, day.evicted) == (48 * 20, 20, 12, 4, 0)
+    assert again.items()["item"].to_pylist() == list(range(12))
+    assert again.metrics["parameters"]["items"] >= (12 if storage != "hashed" else 20) * 8
+    recommender = Recommender.load(run.path)
+    found = recommender.recommend([[8, 9], [2, 3]], k=1)["item"].to_pylist()
+    assert found == [10, 4]
+    assert recommender.dataset.n_events == 72 * 20
+    assert recommender.recommend(users=[3], k=1).num_rows == 1
+
+
+def test_the_day_is_measured_before_it_is_learned(run):
+    same, day = go_on(run, events(1, 1.5, 8))
+    assert day.metrics["HR@1"] > 0.8  # the counting goes on
+    _, other = go_on(same, events(1.5, 2, 8, base=100))
+    assert other.metrics["HR@10"] == 0  # of what has never been seen nothing can be known
+    assert other.new == 8
+    entries = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
+    assert [entry["day"] for entry in entries if "day" in entry] == [1, 2]
+
+
+def test_rows_out_of_use_are_evicted_and_reused(run):
+    before = vectors(run)
+    again, day = go_on(run, events(2, 3, 5, base=100), keep_days=2.5)
+    assert (day.items, day.new, day.evicted) == (8 + 5, 5, 0)  # two days ago
+    third, day = go_on(again, events(4, 5, 6, base=200), keep_days=2.5)
+    assert (day.items, day.new, day.evicted) == (13, 6, 6)
+    kept = set(third.items()["item"].to_pylist())
+    assert set(range(200, 206)) | set(range(100, 105)) <= kept
+    assert len(kept & set(range(8))) == 2
+    fourth, day = go_on(third, events(5, 5.5, 8), keep_days=2.4)  # six of them come back
+    assert (day.items, day.new, day.evicted) == (13 + 1, 6, 5)
+    assert set(range(8)) <= set(fourth.items()["item"].to_pylist())
+    assert len(before) == 8
+    data = Recommender.load(run.path).dataset  # without the events of those that are evicted
+    assert set(np.unique(data.items)) <= set(range(14))
+    assert data.n_items == 14
+
+
+def test_a_renewed_row_begins_without_the_past_of_its_former_item(run):
+    before = vectors(run)
+    again, day = go_on(run, events(9, 9.1, 2, base=50, users=1), keep_days=1, overrides=["train.lr=1e-9"])
+    after = vectors(again)
+    assert day.evicted == 2
+    evicted = set(before) - set(after)
+    for new in (50, 51):
+        assert not any(torch.allclose(after[new], before[old], atol=1e-3) for old in evicted)
+    assert len(set(before) & set(after)) == 6
+
+
+def test_an_appended_data_set_is_the_same_as_its_events(run, tmp_path):
+    twin = tmp_path / "twin"
+    shutil.copytree(run.path, twin)
+    day = events(1, 1.5, 10)
+    go_on(run, day)
+    append(day, tmp_path / "all" / "data")
+    go_on(open_run(twin), tmp_path / "all" / "data")
+    mine, other = vectors(open_run(run.path)), vectors(open_run(twin))
+    assert mine.keys() == other.keys()
+    assert all(torch.equal(mine[each], other[each]) for each in mine)
+    with pytest.raises(InputError, match="no events that were added"):
+        go_on(open_run(twin), tmp_path / "all" / "data")
+    # A run of before still knows its own part of the data set.
+    before = json.loads((twin / "config.json").read_text())["dataset"]
+    assert open_run(twin).open_events().n_events == before["events"]
+
+
+def test_what_fails_leaves_the_run_as_it_was(run, monkeypatch):
+    files = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.name != ".lock"}
+
+    def check():
+        now = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.name != ".lock"}
+        assert now == files
+        assert [path.name for path in run.path.parent.iterdir() if path.name.startswith(".")] == []
+
+    with pytest.raises(InputError, match="item ids are whole numbers"):
+        go_on(run, pa.table({"user": [1], "item": ["x"], "time": [START + 9 * DAY]}))
+    check()
+    with pytest.raises(InputError, match="only settings of train and loss"):
+        go_on(run, events(1, 1.2, 8), overrides=["model.d_model=16"])
+    check()
+    monkeypatch.setattr("hydrarec.train.stream.finish_run", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        go_on(run, events(1, 1.2, 8))
+    check()
+
+
+def test_two_at_once_go_one_after_the_other_and_no_id_has_two_rows(run):
+    parts = [events(1, 1.3, 12), events(1.3, 1.5, 14), events(1.5, 1.7, 11, base=4)]
+    with ThreadPoolExecutor(3) as pool:
+        days = [result[1] for result in pool.map(lambda part: go_on(run, part), parts)]
+    ids = open_run(run.path).items()["item"].to_pylist()
+    assert len(ids) == len(set(ids)) == 15
+    assert sum(day.new for day in days) == 7
+    assert open_run(run.path).dataset["days"] == 3
+    assert Recommender.load(run.path).dataset.n_events == 20 * 24 + sum(day.events for day in days)
+
+
+def test_bad_runs(tmp_path, run):
+    counted = train(
+        prepare(events(0, 1, 8)), tmp_path / "counted", resolve(model="popularity")[0], Protocol(), progress=Silent()
+    )
+    with pytest.raises(InputError, match="a model that counts"):
+        go_on(counted, events(1, 2, 8))
+    with pytest.raises(InputError, match="is not a run folder"):
+        continue_run(tmp_path / "nothing", events(1, 2, 8), progress=Silent())
+    assert not (tmp_path / "nothing" / "config.json").exists()
+
+
+def test_the_command(run, tmp_path, capsys):
+    csv.write_csv(events(1, 1.5, 9), tmp_path / "day.csv")
+    words = ["train", str(tmp_path / "day.csv"), "--continue", str(run.path)]
+    assert main([*words, "--json", "--set", "train.epochs=2"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["events"], found["new"], found["evicted"]) == (240, 1, 0)
+    assert 0 <= found["metrics"]["NDCG@10"] <= 1
+    csv.write_csv(events(1.5, 2, 9), tmp_path / "day.csv")
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "240 events of 20 users" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines() if str(run.path) not in line)
+    with pytest.warns(UserWarning, match="trained on this split"):
+        Recommender.load(run.path).evaluate()
+    assert main([*words, "--out", str(tmp_path / "x")]) == 2
+    assert main(["train", str(tmp_path / "day.csv")]) == 2
