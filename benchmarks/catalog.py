@@ -4,7 +4,7 @@
     python benchmarks/catalog.py --items 1000000 --storage mapped --skip softmax
 
 Events come from ``hydrarec simulate``; every item of the range has a row, with events or without. Each figure is taken
-in a process of its own. Prints one JSON object.
+in a process of its own. Prints one JSON object, and each part of it on standard error as soon as it is there.
 """
 
 import argparse
@@ -145,6 +145,7 @@ def apart(name: str, *arguments: object) -> dict[str, object]:
     """What a function of this file gives in a process of its own."""
     command = [sys.executable, __file__, "--child", json.dumps([name, arguments])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    print(name, done.stdout.strip(), file=sys.stderr)
     result: dict[str, object] = json.loads(done.stdout)
     return result
 

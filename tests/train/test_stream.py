@@ -191,7 +191,7 @@ def test_bad_runs(tmp_path, run):
         go_on(counted, events(1, 2, 8))
     with pytest.raises(InputError, match="is not a run folder"):
         continue_run(tmp_path / "nothing", events(1, 2, 8), progress=Silent())
-    assert not (tmp_path / "nothing" / "config.json").exists()
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_the_command(run, tmp_path, capsys):

@@ -28,6 +28,7 @@ from hydrarec.items.vocabulary import Admitted, Vocabulary
 from hydrarec.losses.config import make_loss
 from hydrarec.machine import keep_freed_memory, peak_memory_bytes, usable_device
 from hydrarec.models.neural import NeuralModel
+from hydrarec.models.registry import model_classes
 from hydrarec.progress import Progress, counter
 from hydrarec.train.log import Log
 from hydrarec.train.loop import Fit
@@ -91,6 +92,7 @@ def continue_run(
         InputError: the run cannot be continued, or the events do not go with its own.
     """
     began = time.monotonic()
+    open_run(path)  # a folder that is no run gets no lock
     with alone_in(path, wait=True):
         run = open_run(path)
         settings = _settings(run, overrides)
@@ -119,7 +121,7 @@ def continue_run(
                 train_seconds=trained,
                 peak_memory_bytes=peak_memory_bytes(),
             )
-            _write(folder, path, run, model, data, whole, day)
+            _write(folder, run, model, data, whole, day)
     return open_run(path), day
 
 
@@ -129,9 +131,8 @@ def _settings(run: Run, overrides: Sequence[str]) -> Settings:
     Raises:
         InputError: the run is not one that can be continued, or an override is not of training.
     """
-    model = run.model()
-    if not isinstance(model, NeuralModel):
-        raise InputError(f"{run.path} holds a model that counts ({model.name}); count again with all events")
+    if not issubclass(model_classes(run.settings.name)[1], NeuralModel):
+        raise InputError(f"{run.path} holds a model that counts ({run.settings.name}); count again with all events")
     if run.settings.items.kind != "table":
         raise InputError(
             f"{run.path} reads items' text, which a stream of events does not bring; "
@@ -256,6 +257,7 @@ def _measure(
             train_ends=train_ends,
             max_len=run.settings.train.reads,
             confidence=False,
+            lists=False,
             progress=counter(task),
             device=device,
         ).metrics
@@ -277,7 +279,7 @@ def _train(model: NeuralModel, data: Dataset, fresh: np.ndarray, settings: Setti
         return training.run(data, ends, fresh).seconds
 
 
-def _write(folder: Path, path: Path, run: Run, model: NeuralModel, data: Dataset, whole: Dataset, day: Day) -> None:
+def _write(folder: Path, run: Run, model: NeuralModel, data: Dataset, whole: Dataset, day: Day) -> None:
     """Bring what lies in the new folder up to the day."""
     days = run.dataset.get("days", 0) + 1
     with whole_file(folder / "items.parquet") as temporary:
@@ -287,4 +289,5 @@ def _write(folder: Path, path: Path, run: Run, model: NeuralModel, data: Dataset
     entry = asdict(day)
     Log(folder / "log.jsonl").write({"day": days, **entry})
     new = open_run(folder)
-    finish_run(new, model, {**run.metrics, "day": entry, "parameters": model.parameter_counts()})
+    counts = {"parameters": model.parameter_counts(), "item_bytes": model.items.stored_bytes}
+    finish_run(new, model, {**run.metrics, **counts, "day": entry})
