@@ -13,13 +13,24 @@ from comparisons import HEAD, HYDRA, MARKOV, SMALL, TINY
 from events import USERS, event_table, write_csv
 
 from hydrarec.cli import main
+from hydrarec.compare.values import unpack
 from hydrarec.errors import InputError
 from hydrarec.files import alone_in
 
 SPEC = (HEAD + HYDRA + MARKOV).replace("seeds = [1, 2]", "seeds = [1, 4]")
 TRAIN_JSON = {"run", "protocol", "metrics", "parameters", "seconds", "peak_memory_bytes", "epochs", "fingerprint"}
 TRAIN_JSON |= {"seed", "machine", "validation"}
-MORE = {"model", "dataset", "seconds_to_best", "events_per_second", "sees_request_time", "recipe", "commit", "ndcg10"}
+MORE = {
+    "model",
+    "dataset",
+    "seconds_to_best",
+    "events_per_second",
+    "sees_request_time",
+    "recipe",
+    "commit",
+    "ndcg10",
+    "hr10",
+}
 
 
 def compare(capsys, *arguments):
@@ -65,7 +76,11 @@ def test_every_run_is_a_file_with_all_that_is_known_of_it(done):
         assert each["events_per_second"] > 0
         assert not Path(each["run"]).is_absolute()
         assert (each["validation"] is None) == (each["protocol"] == "hstu")
+        hits = unpack(each["hr10"], "f4", name)
+        assert hits.mean() == pytest.approx(each["metrics"]["HR@10"], abs=1e-6)
+        assert ((hits > 0) == (unpack(each["ndcg10"], "f4", name) > 0)).all()
     hydra = found["shop-loo/hydra-1.json"]
+    assert "domain_curves" not in hydra
     assert [entry[0] for entry in hydra["curve"]] == list(range(1, hydra["epochs"] + 1))
     assert max(entry[1] for entry in hydra["curve"]) == pytest.approx(hydra["validation"]["NDCG@10"], abs=1e-6)
     assert hydra["machine"]["threads"] == 1  # as many runs at a time as there are cores

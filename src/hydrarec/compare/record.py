@@ -10,7 +10,7 @@ from hydrarec.compare.values import pack
 from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset
 from hydrarec.evaluate.evaluate import evaluate
-from hydrarec.evaluate.metrics import ndcg
+from hydrarec.evaluate.metrics import hit_rate, ndcg
 from hydrarec.evaluate.queries import users_of
 from hydrarec.train.loop import SELECT
 from hydrarec.train.run import Run
@@ -37,9 +37,9 @@ def record(run: Run, dataset: Dataset, about: dict[str, Any], part: Part | None)
 
     Returns:
         Among others ``recipe``, all settings; ``curve``, [epoch, validation NDCG@10, seconds, CPU seconds] at every
-        validation; and where the run is measured ``metrics``, ``intervals``, ``ndcg10`` (NDCG@10 of each target in
-        order, see ``values.pack``) and ``query_users`` (the user row of each; None where every target is another
-        user's).
+        validation, with domains ``domain_curves``, the validation NDCG@10 of each at the same epochs; and where the run
+        is measured ``metrics``, ``intervals``, ``ndcg10`` and ``hr10`` (NDCG@10 and HR@10 of each target in order, see
+        ``values.pack``) and ``query_users`` (the user row of each; None where every target is another user's).
     """
     results = run.metrics
     found = {
@@ -49,7 +49,7 @@ def record(run: Run, dataset: Dataset, about: dict[str, Any], part: Part | None)
         "protocol_fields": run.protocol.to_dict(),
         "recipe": run.settings.to_dict(),
         "data": {key: run.dataset[key] for key in ("users", "items", "events")},
-        "curve": _curve(run),
+        **_curves(run),
     }
     for key in ("metrics", "domains"):  # of the test split, which the folder may know from another run like this one
         found.pop(key, None)
@@ -62,9 +62,15 @@ def record(run: Run, dataset: Dataset, about: dict[str, Any], part: Part | None)
     return found | {
         "part": part,
         **{key: measured[key] for key in ("metrics", "users", "queries", "intervals", "groups")},
-        "ndcg10": pack(ndcg(greater.astype(np.int64), ties.astype(np.int64), 10), "f4"),
+        **of_queries(greater, ties),
         "query_users": pack(users_of(dataset, positions), "i4") if several else None,
     }
+
+
+def of_queries(greater: np.ndarray, ties: np.ndarray) -> dict[str, str]:
+    """``ndcg10`` and ``hr10`` from the two counts (Q,) of every target; see ``evaluate.Ranks``."""
+    counts = greater.astype(np.int64), ties.astype(np.int64)
+    return {"ndcg10": pack(ndcg(*counts, 10), "f4"), "hr10": pack(hit_rate(*counts, 10), "f4")}
 
 
 def _measured(run: Run, dataset: Dataset, parts: Split, part: Part) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -84,11 +90,14 @@ def _measured(run: Run, dataset: Dataset, parts: Split, part: Part) -> tuple[dic
     return found.to_dict(), found.greater, found.ties
 
 
-def _curve(run: Run) -> list[list[float]]:
+def _curves(run: Run) -> dict[str, Any]:
     log = run.path / "log.jsonl"
     entries = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    return [
+    validated = [entry for entry in entries if SELECT in entry]
+    curve = [
         [entry["epoch"], round(entry[SELECT], 6), entry["seconds"], entry.get("cpu_seconds", entry["seconds"])]
-        for entry in entries
-        if SELECT in entry
+        for entry in validated
     ]
+    names = sorted({name for entry in validated for name in entry.get("domains", {})})
+    of_domains = {name: [round(entry["domains"][name][SELECT], 6) for entry in validated] for name in names}
+    return {"curve": curve, **({"domain_curves": of_domains} if of_domains else {})}

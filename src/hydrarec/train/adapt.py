@@ -41,6 +41,7 @@ def adapt(
     resume: Resume = "auto",
     progress: Progress,
     device: str = "cpu",
+    test: bool = True,
 ) -> Run:
     """Start from the run in ``path``, learn on ``dataset`` what ``mode`` says, and measure there.
 
@@ -51,6 +52,7 @@ def adapt(
         mode: see ``StartConfig``.
         overrides: ``section.key=value`` over the run's settings.
         protocol: None: the data set's own.
+        test: False measures on no test split, neither here nor where the run came from; see ``train``.
 
     Raises:
         InputError: the run is not finished or knows its items by id alone, or ``out`` holds another run.
@@ -68,8 +70,9 @@ def adapt(
         resume=resume,
         progress=progress,
         device=device,
+        test=test,
     )
-    if "before" not in adapted.metrics:
+    if test and "before" not in adapted.metrics:
         again = _again(run, adapted, progress, device)
         write_json(adapted.path / "metrics.json", {**adapted.metrics, "before": again})
         adapted = open_run(adapted.path)

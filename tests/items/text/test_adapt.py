@@ -108,6 +108,17 @@ def test_a_language_model_that_goes_on_learning_reads_old_texts_again(trained):
     assert same.metrics["before"]["metrics"] == pytest.approx(same.metrics["before"]["after"])
 
 
+def test_without_test_nothing_but_validation_is_measured_until_it_is_asked_for(trained):
+    run = trained()
+    new = adapted(run, "full", test=False)
+    assert new.metrics["validation"]["NDCG@10"] > 0
+    assert not {"test", "before"} & set(new.metrics)
+    later = adapted(run, "full")
+    assert {"test", "before"} <= set(later.metrics)
+    assert later.metrics["validation"] == new.metrics["validation"]
+    assert later.metrics["seconds"] == new.metrics["seconds"]  # not trained again
+
+
 def test_domains_of_the_same_name_are_the_same(trained, llama, tmp_path):
     data = shop(domain=["a"] * 4 + ["b"] * 4)
     chosen = settings(llama, **{"items.adapter": 2})
