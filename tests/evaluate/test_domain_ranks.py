@@ -145,3 +145,33 @@ def test_groups_of_domains_with_the_names_of_other_groups_stay_in_order():
         "item head",
         "item tail",
     ]
+
+
+@given(st.integers(0, 2**31), st.integers(1, 4), st.booleans(), st.integers(0, 3))
+def test_domains_in_one_piece_are_looked_at_alone_with_the_same_result(seed, n_domains, trained_only, top):
+    """However items are numbered: whether each domain stands together, which is faster, or not."""
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(n_domains, (12,), generator=generator).to(torch.int16)
+    scores = torch.randperm(7 * 12, generator=generator).view(7, 12).float() // 3  # ties
+    targets = torch.randint(12, (7,), generator=generator)
+    seen = torch.randint(7, (9,), generator=generator), torch.randint(12, (9,), generator=generator)
+    known = torch.rand(12, generator=generator) < 0.7 if trained_only else None
+    cuts = [(0, 5), (5, 12)]
+
+    def of(order):
+        """Ranks with the items in another order, and the best in the old one."""
+        place = order.argsort()
+        found = rank(
+            [(a, scores[:, order][:, a:b]) for a, b in cuts],
+            place[targets],
+            seen=(seen[0], place[seen[1]]),
+            candidates=None if known is None else known[order],
+            domains=codes[order],
+            top=top,
+        )
+        best = torch.where(found.top < 0, -1, order[found.top.clamp(min=0)])
+        value = torch.where(best < 0, -1.0, scores.gather(1, best.clamp(min=0)))
+        return found.greater.tolist(), found.ties.tolist(), value.tolist()
+
+    together = codes.argsort(stable=True)
+    assert of(together) == of(torch.arange(12)) == of(torch.randperm(12, generator=generator))

@@ -1,6 +1,6 @@
 """The place of the target among the candidates, from scores that come in chunks of the catalog."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -61,34 +61,61 @@ def rank(
     greater, ties = torch.zeros_like(targets), torch.zeros_like(targets)
     best = torch.full((len(targets), top), -torch.inf, device=own.device)
     items = torch.full((len(targets), top), -1, dtype=torch.int64, device=own.device)
-    for first, chunk in again() if callable(again) else again:
-        for block in _blocks(chunk):
-            part, target = chunk[block], targets[block]
-            allowed = _allowed(first, part, target, _rows(seen, block), candidates, domains)
-            above, equal = part > own[block, None], part == own[block, None]
+    ranges = _ranges(domains, targets)
+    for start, whole in again() if callable(again) else again:
+        for rows, first, part in _parts(start, whole, ranges):
+            target = targets[rows]
+            allowed = _allowed(first, part, target, _pairs(seen, rows, len(targets)), candidates, domains)
+            above, equal = part > own[rows, None], part == own[rows, None]
             equal[_inside(first, part, target)] = False
-            greater[block] += (above & allowed).sum(1, dtype=torch.int32)  # twice as fast as sums in int64
-            ties[block] += (equal & allowed).sum(1, dtype=torch.int32)
+            greater[rows] += (above & allowed).sum(1, dtype=torch.int32)  # twice as fast as sums in int64
+            ties[rows] += (equal & allowed).sum(1, dtype=torch.int32)
             if top:
                 visible = part.float().masked_fill(~allowed, -torch.inf)
-                best[block], items[block] = _merge(best[block], items[block], first, visible)
+                best[rows], items[rows] = _merge(best[rows], items[rows], first, visible)
     if candidates is not None:
         outside = ~candidates.to(own.device)[targets]
         greater, ties = greater.masked_fill(outside, MISSED), ties.masked_fill(outside, 0)
     return Ranks(greater=greater.cpu(), ties=ties.cpu(), top=items.cpu())
 
 
-def _blocks(chunk: Tensor) -> list[slice]:
-    """Runs of queries, so few that what is made of their scores stays in cache."""
-    step = max(1, _BLOCK // chunk.shape[1])
-    return [slice(start, start + step) for start in range(0, len(chunk), step)]
+Range = tuple[Tensor, int, int]  # queries, and the items from here to there among which all their candidates are
 
 
-def _rows(seen: tuple[Tensor, Tensor] | None, block: slice) -> tuple[Tensor, Tensor] | None:
+def _ranges(domains: Tensor | None, targets: Tensor) -> list[Range]:
+    """Queries by the domain of their target; all of them together where domains do not each stand in one piece."""
+    every = torch.arange(len(targets), device=targets.device)
+    if domains is None or len(domains) == 0:
+        return [(every, 0, 2**62)]
+    codes, sizes = torch.unique_consecutive(domains, return_counts=True)
+    if len(codes) > len(codes.unique()):
+        return [(every, 0, len(domains))]
+    ends = sizes.cumsum(0)
+    of = domains.to(targets.device)[targets]
+    found = zip(codes.tolist(), (ends - sizes).tolist(), ends.tolist(), strict=True)
+    return [(every[of == code], first, end) for code, first, end in found]
+
+
+def _parts(first: int, chunk: Tensor, ranges: list[Range]) -> Iterator[tuple[Tensor, int, Tensor]]:
+    """(queries (b,), first item row, their scores (b, n)): so few that what is made of them stays in cache."""
+    for queries, low, high in ranges:
+        low, high = max(low, first), min(high, first + chunk.shape[1])
+        if low >= high:
+            continue
+        part = chunk[:, low - first : high - first]
+        for rows in queries.split(max(1, _BLOCK // (high - low))):
+            if len(rows):
+                yield rows, low, part[rows]
+
+
+def _pairs(seen: tuple[Tensor, Tensor] | None, rows: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
+    """Those pairs of ``seen`` that are of these queries (b,) out of ``count``, which are numbered by their places."""
     if seen is None:
         return None
-    here = (seen[0] >= block.start) & (seen[0] < block.stop)
-    return seen[0][here] - block.start, seen[1][here]
+    place = torch.full((count,), -1)
+    place[rows.cpu()] = torch.arange(len(rows))
+    query = place[seen[0].cpu()]
+    return query[query >= 0], seen[1].cpu()[query >= 0]
 
 
 def _inside(first: int, chunk: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
