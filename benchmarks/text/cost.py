@@ -58,9 +58,10 @@ def main() -> None:
 
 
 def points(record: Record, shop: str, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """(costs, NDCG@10 in the shop), each (n,), at every validation of a run."""
+    """(costs, NDCG@10 in the shop), each (n,), at every validation of a run; seconds leave out what validating took."""
     curve = np.array(record["curve"])  # (n, 4): epoch, NDCG@10, seconds, CPU seconds
-    costs = {"seconds": curve[:, 2], "cpu_seconds": curve[:, 3]}
+    training = record["events"] / record["events_per_second"] / record["seconds"]  # the share of time
+    costs = {"seconds": training * curve[:, 2], "cpu_seconds": training * curve[:, 3]}
     costs["flops"] = record["cost"]["flops"] * curve[:, 0] / record["epochs"]  # epochs are alike in their events
     return costs[unit], np.array(record["domain_curves"][shop])
 

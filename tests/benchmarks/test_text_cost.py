@@ -7,16 +7,19 @@ import pytest
 SHOPS = ("beauty", "toys")
 
 
-def made_record(values, *, flops=120.0, seconds=10.0, epochs=None):
+def made_record(values, *, flops=120.0, seconds=10.0, training=1.0):
     """A run whose validation in each shop went as ``values`` by shop say, one an epoch."""
     overall = np.mean(list(values.values()), axis=0).tolist()
-    n = epochs or len(overall)
+    n = len(overall)
     return {
         "curve": [[e + 1, value, seconds * (e + 1), 0.5 * seconds * (e + 1)] for e, value in enumerate(overall)],
         "domain_curves": values,
         "cost": {"flops": flops},
         "epochs": n,
         "best_epoch": int(np.argmax(overall)) + 1,
+        "seconds": seconds * n,
+        "events": 1000,
+        "events_per_second": 1000 / (seconds * n) / training,
     }
 
 
@@ -35,10 +38,10 @@ def test_a_curve_that_falls_again_counts_where_it_first_got_there():
 
 
 def test_costs_of_a_run_in_each_unit():
-    record = made_record({"beauty": [0.1, 0.2, 0.3]}, flops=90.0)
-    for unit, expected in (("flops", [30, 60, 90]), ("seconds", [10, 20, 30]), ("cpu_seconds", [5, 10, 15])):
+    record = made_record({"beauty": [0.1, 0.2, 0.3]}, flops=90.0, training=0.8)  # a fifth of the time validates
+    for unit, expected in (("flops", [30, 60, 90]), ("seconds", [8, 16, 24]), ("cpu_seconds", [4, 8, 12])):
         costs, values = cost.points(record, "beauty", unit)
-        assert costs.tolist() == expected
+        assert costs == pytest.approx(expected)
         assert values.tolist() == [0.1, 0.2, 0.3]
 
 
