@@ -15,7 +15,7 @@ from stores import event, file_bytes, fold, step, told
 from hydrarec import InputError
 from hydrarec.serve import flush
 from hydrarec.serve.disk import FILE, DiskStore
-from hydrarec.serve.store import State, StoreError
+from hydrarec.serve.store import State, StoredItem, StoreError
 
 
 def test_everything_is_there_again(tmp_path):
@@ -24,6 +24,19 @@ def test_everything_is_there_again(tmp_path):
     with DiskStore(tmp_path) as store:
         assert store.append([event("a", "x", 1, "1"), event("a", "y", 2)], step) == [False, True]
         assert store.accounts(["a"])[0].state.data == told(store, "a") == b"x@1;y@2;"
+
+
+def test_a_store_of_the_first_format_gets_what_it_lacks(tmp_path):
+    with DiskStore(tmp_path) as store:
+        store.append([event("a", "x", 1)], step)
+        store._writer.execute("DROP TABLE items")
+        store._writer.execute("PRAGMA user_version = 1")
+    with DiskStore(tmp_path) as store:
+        assert store.items() == []
+        store.put_items([StoredItem(item="x", removed=True)])
+        assert store.accounts(["a"])[0].events == 1
+    with DiskStore(tmp_path) as store:
+        assert store.items() == [StoredItem(item="x", removed=True)]
 
 
 def test_two_open_at_once(tmp_path):
@@ -219,7 +232,7 @@ def test_files_that_are_no_store(tmp_path):
     connection = sqlite3.connect(place / FILE)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(InputError, match=r"newer.* is a store of format 7, this hydrarec knows 1"):
+    with pytest.raises(InputError, match=r"newer.* is a store of format 7, this hydrarec knows 2"):
         DiskStore(place)
 
 

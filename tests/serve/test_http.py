@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import post, problem
 
+from hydrarec import Recommender
 from hydrarec.serve import app as app_module
 from hydrarec.serve.app import make_app
 from hydrarec.serve.bodies import BATCH, BODY_BYTES, HISTORY, ID_LENGTH, K
 from hydrarec.serve.engine import Engine
 from hydrarec.serve.guard import Guard, is_loopback
+from hydrarec.serve.item_bodies import ITEMS as ITEMS_OF_A_CALL
+from hydrarec.serve.item_bodies import TEXT_LENGTH
 from hydrarec.serve.memory import MemoryStore
 from hydrarec.serve.store import StoreError
 
@@ -30,6 +33,13 @@ def clients(trained):
     made = {name: client_of(Engine(trained[name], MemoryStore())) for name in ("plain", "time")}
     with made["plain"], made["time"]:
         yield made
+
+
+@pytest.fixture(scope="module")
+def reader(readers):
+    """A client of a model that reads the text of its items."""
+    with client_of(Engine(Recommender.load(readers["text"].run.path), MemoryStore())) as client:
+        yield client
 
 
 @pytest.fixture
@@ -272,6 +282,74 @@ def test_failures(trained):
         assert problem(client.get("/users/a/recommendations"), 500) == "the server failed; its log says where"
 
 
+def found(client, **query):
+    answer = client.get("/items", params=query)
+    assert answer.status_code == 200, answer.text
+    return [each["item"] for each in answer.json()["items"]]
+
+
+def put(client, *items):
+    return client.post("/items", json={"items": list(items)})
+
+
+def test_items_are_found(reader):
+    assert found(reader, query="ECLAIR cafe") == [3, 11]
+    assert found(reader, query="straße") == found(reader, query="STRASSE") == [6]
+    assert found(reader, query="x") == []
+    assert len(found(reader)) == ITEMS
+    assert len(found(reader, limit=5)) == 5
+    assert found(reader, id=["7", "nothing", "3"]) == [7, 3]
+    assert reader.get("/items?query=spider").json() == {"items": [{"item": 7, "title": "Spider-Man 2", "shelf": "odd"}]}
+
+
+def test_items_come_and_go(reader):
+    post(reader, ("i", 3, FIRST))
+    path = "/users/i/recommendations?k=1000"
+    rose = {"item": 300, "title": "Rose hip", "shelf": 7}
+    assert put(reader, rose, {"item": "2", "shelf": "low"}).json() == {"added": 1, "changed": 1, "unchanged": 0}
+    assert put(reader, rose, {"item": 2}).json() == {"added": 0, "changed": 0, "unchanged": 2}
+    assert found(reader, query="rose hip") == [300]
+    assert items_of(reader.get(path + "&filter=shelf:7")) == [300]
+    assert 300 in items_of(reader.post("/recommend", json={"history": [{"item": 300, "time": FIRST}], "k": 99}))
+    for _ in range(2):
+        assert reader.delete("/items/300").status_code == 204
+        assert 300 not in items_of(reader.get(path))
+        assert found(reader, query="rose hip") == found(reader, id=300) == []
+    assert "no such item" in problem(reader.delete("/items/301"), 404)
+    assert put(reader, {"item": 300}).json()["changed"] == 1
+    assert 300 in items_of(reader.get(path))
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([], "body.items: "),
+        ([{"item": 1}] * (ITEMS_OF_A_CALL + 1), "body.items: "),
+        ([{"title": "x"}], "body.items.0.item: Field required"),
+        ([{"item": 1, "title": True}], "body.items.0.title: "),
+        ([{"item": 1, "title": ["a"]}], "body.items.0.title: "),
+        ([{"item": 1, "title": "x" * (TEXT_LENGTH + 1)}], "body.items.0.title: "),
+        ([{"item": 1, "title": "\ud800"}], "body.items.0.title: "),
+        ([{"item": 1, "colour": "red"}], "items have no column 'colour'"),
+        ([{"item": 400}], "item '400' has no text"),
+        ([{"item": 1}, {"item": "1"}], "item '1' is there twice"),
+    ],
+)
+def test_items_that_are_none(reader, items, message):
+    content = json.dumps({"items": items})
+    answer = reader.post("/items", content=content, headers={"Content-Type": "application/json"})
+    assert problem(answer, 422).startswith(message)
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 101}, {"query": "x" * 300}, {"id": ["1"] * 101}, {"q": "x"}])
+def test_searches_that_are_none(reader, query):
+    problem(reader.get("/items", params=query), 422)
+
+
+def test_an_item_without_text_is_refused_where_ids_are_all_that_is_known(client):
+    assert "knows its items by id alone" in problem(put(client, {"item": 99, "domain": "odd"}), 422)
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3)
 )
@@ -281,7 +359,8 @@ events = st.fixed_dictionaries({}, optional=dict.fromkeys(("user", "item", "time
 @given(st.lists(events, max_size=3), st.dictionaries(st.text(max_size=5), values, max_size=2))
 @settings(deadline=None, max_examples=150)
 def test_no_body_makes_the_server_fail(clients, listed, more):
-    for path, body in (("/events", {"events": listed, **more}), ("/recommend", {"history": listed, **more})):
+    for name, path in {"events": "/events", "history": "/recommend", "items": "/items"}.items():
+        body = {name: listed, **more}
         content = json.dumps(body).encode("utf-8", "surrogatepass")
         answer = clients["time"].post(path, content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code in (200, 400, 422), answer.text
@@ -290,7 +369,10 @@ def test_no_body_makes_the_server_fail(clients, listed, more):
 
 
 @given(
-    st.binary(max_size=30), st.dictionaries(st.sampled_from(["k", "at", "domain", "filter", "exclude_seen"]), st.text())
+    st.binary(max_size=30),
+    st.dictionaries(
+        st.sampled_from(["k", "at", "domain", "filter", "exclude_seen", "query", "id", "limit"]), st.text()
+    ),
 )
 @settings(deadline=None, max_examples=100)
 def test_no_path_or_query_makes_the_server_fail(clients, user, query):
@@ -299,6 +381,8 @@ def test_no_path_or_query_makes_the_server_fail(clients, user, query):
     for answer in (
         clients["plain"].get(f"/users/{path}/recommendations", params=query),
         clients["plain"].delete(f"/users/{path}"),
+        clients["plain"].delete(f"/items/x{path}"),
+        clients["plain"].get("/items", params=query),
     ):
         assert answer.status_code < 500, answer.text
 

@@ -129,11 +129,28 @@ def test_without_a_folder_it_says_that_nothing_stays(trained):
         assert post(server.client, ("a", 3, FIRST)).json()["accepted"] == 1
 
 
+def test_items_outlive_a_kill(readers, tmp_path):
+    run = readers["text"].run.path
+    with served(run, "--state", tmp_path) as server:
+        new = [{"item": 100 + n, "title": f"Rose {n}"} for n in range(3)]
+        assert server.client.post("/items", json={"items": new}).json() == {"added": 3, "changed": 0, "unchanged": 0}
+        post(server.client, ("a", 101, FIRST))
+        assert server.client.delete("/items/100").status_code == server.client.delete("/items/3").status_code == 204
+        before = server.client.get("/users/a/recommendations", params={"k": 99, "at": FIRST}).json()
+        server.kill()
+    with served(run, "--state", tmp_path) as server:
+        after = server.client.get("/users/a/recommendations", params={"k": 99, "at": FIRST}).json()
+        assert after == before
+        assert {each["item"] for each in after["recommendations"]} == {*range(1, ITEMS + 1), 101, 102} - {3}
+        assert [each["item"] for each in server.client.get("/items?query=rose").json()["items"]][-2:] == [101, 102]
+
+
 def test_a_key(trained):
     with served(trained["plain"].run.path, key=KEY, host="0.0.0.0") as server:
         url = server.url.replace("0.0.0.0", "127.0.0.1")
         with httpx.Client(base_url=url, timeout=60) as client:
-            assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+            for path in ("/healthz", "/readyz", "/items?query=3"):  # what is of no user
+                assert client.get(path).status_code == 200
             wrong = [b"", KEY.encode(), f"Bearer {KEY}x".encode(), f"Bearer {KEY[:-1]}".encode(), b"Bearer \xff"]
             for headers in ({}, *({b"Authorization": given} for given in wrong)):
                 for method, path, body in (
@@ -141,6 +158,8 @@ def test_a_key(trained):
                     ("GET", "/users/a/recommendations", None),
                     ("POST", "/recommend", {"history": [{"item": 3}]}),
                     ("DELETE", "/users/a", None),
+                    ("POST", "/items", {"items": [{"item": 3}]}),
+                    ("DELETE", "/items/3", None),
                 ):
                     answer = client.request(method, path, json=body, headers=headers)
                     assert "Bearer KEY" in problem(answer, 401)
@@ -153,6 +172,7 @@ def test_a_key(trained):
 def test_without_a_key_it_answers_to_this_machine_alone(plain):
     client = plain[0].client
     assert "localhost alone" in problem(client.get("/users/a/recommendations", headers={"Host": "evil.example"}), 421)
+    problem(client.get("/items", headers={"Host": "evil.example"}), 421)
     for name in ("localhost", "127.0.0.1:80", "[::1]:8000"):
         assert client.get("/users/nobody/recommendations", headers={"Host": name}).status_code == 404
 

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from stores import VERSION, event, random_events, step, told
 
 from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.store import Account, History, State
+from hydrarec.serve.store import Account, History, State, StoredItem
 
 KINDS = {
     "memory": lambda place: MemoryStore(),
@@ -131,6 +132,18 @@ def test_a_state_of_an_erased_user_is_not_kept_for_the_next_of_that_name(store):
     store.append([event("a", "y", 1)], lambda changes: [None])
     store.keep([("a", before, State(version=VERSION, data=b"of the erased"))])
     assert store.accounts(["a"])[0].state is None
+
+
+def test_items(store):
+    rose, tea = StoredItem(item="rose", fields={"title": "Rose", "x": None}), StoredItem(item="tea", removed=True)
+    assert store.items() == []
+    store.put_items([rose, tea])
+    assert store.items() == [rose, tea]
+    store.put_items([StoredItem(item="tea", fields={}, vector=b"\x00\x01", version="v1")])
+    read = StoredItem(item="tea", fields={}, vector=b"\x00\x01", version="v1")
+    assert store.items() == [rose, read]
+    store.put_items([StoredItem(item="rose", removed=True), StoredItem(item="tea", fields={"a": "b"}, version="v2")])
+    assert store.items() == [replace(rose, removed=True), replace(read, fields={"a": "b"})]
 
 
 def test_threads(store):

@@ -1,7 +1,8 @@
-"""The items that can be recommended: ids to rows and back without a search, and the rows that filters allow."""
+"""The items that can be recommended at one moment: what filters allow, and what a search finds."""
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,27 +12,54 @@ from torch import Tensor
 
 from hydrarec.errors import InputError
 from hydrarec.retrieve.domain import of_domain
+from hydrarec.serve.item_rows import ItemRows
+from hydrarec.serve.search import Search
 
 Where = tuple[tuple[str, str], ...]
+_NOBODY = np.empty(0, np.int64)
 
 
 class Catalog:
-    """Args:
-    items: the item table of a run.
+    """Never changes; another one takes its place when items come or go.
 
     Attributes:
-        ids: of each row, as the caller has them, whole numbers or text.
+        items: the table of V items, the removed ones among them.
+        removed: (r,) int64, their rows, ascending.
+
+    Args:
+        rows: of these items and perhaps of later ones.
     """
 
-    def __init__(self, items: pa.Table) -> None:
-        self.items = items
-        self.ids: list[int | str] = items["item"].to_pylist()
-        self._rows = {str(item): row for row, item in enumerate(self.ids)}
+    def __init__(self, items: pa.Table, rows: ItemRows | None = None, removed: np.ndarray = _NOBODY) -> None:
+        self.items, self.removed = items, removed
+        self._rows = rows or ItemRows(items["item"].to_pylist())
+        self.ids = self._rows.ids
         self._filtered = lru_cache(maxsize=256)(self._filter)
 
-    def rows(self, ids: Iterable[str]) -> np.ndarray:
-        """(n,) int64, -1 where the model does not know the item. Numbers are looked up by how they are written."""
-        return np.fromiter((self._rows.get(item, -1) for item in ids), np.int64)
+    def __len__(self) -> int:
+        """How many can be recommended."""
+        return int(self.items.num_rows) - len(self.removed)
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """(n,) int64, -1 where there is no such item. Removed ones have their rows still."""
+        rows = self._rows(ids)
+        return np.where(rows < self.items.num_rows, rows, -1)
+
+    @cached_property
+    def there(self) -> np.ndarray:
+        """(V,) bool, which are not removed."""
+        there = np.ones(self.items.num_rows, bool)
+        there[self.removed] = False
+        return there
+
+    def records(self, rows: np.ndarray) -> list[dict[str, Any]]:
+        """The columns of the items of these rows, as they were told."""
+        records: list[dict[str, Any]] = self.items.drop_columns("events").take(pa.array(rows)).to_pylist()
+        return records
+
+    @cached_property
+    def search(self) -> Search:
+        return Search(self.items, self.there)
 
     def allowed(
         self, *, domain: str | None = None, where: Where = (), candidates: Sequence[str] | None = None
@@ -50,7 +78,7 @@ class Catalog:
         if candidates is None:
             return filtered
         rows = np.unique(self.rows(candidates))
-        rows = rows[rows >= 0]
+        rows = np.setdiff1d(rows[rows >= 0], self.removed, assume_unique=True)
         if filtered is not None:
             rows = np.intersect1d(rows, filtered.numpy())
         if not len(rows):
@@ -58,7 +86,7 @@ class Catalog:
         return torch.from_numpy(rows)
 
     def _filter(self, domain: str | None, where: Where) -> Tensor:
-        rows = np.arange(len(self.ids))
+        rows = np.flatnonzero(self.there)
         for column, value in where:
             if column not in self.items.column_names:
                 raise InputError(f"items have no column {column!r}; there are {', '.join(self.items.column_names)}")

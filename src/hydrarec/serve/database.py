@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from hydrarec.errors import InputError
 
-FORMAT = 1
+FORMAT = 2  # 1 had no items
 _SECONDS = 10.0  # to wait for another process that writes
 _TABLES = f"""
 BEGIN IMMEDIATE;
@@ -32,6 +32,14 @@ CREATE TABLE IF NOT EXISTS states (
     data BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS states_by_age ON states (written);
+CREATE TABLE IF NOT EXISTS items (
+    number INTEGER PRIMARY KEY,
+    item TEXT NOT NULL UNIQUE,
+    fields TEXT, -- JSON
+    removed INTEGER NOT NULL,
+    vector BLOB,
+    version TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS erasures (unscrubbed INTEGER NOT NULL);
 INSERT INTO erasures SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM erasures);
 PRAGMA user_version = {FORMAT};
@@ -53,9 +61,9 @@ def connect(path: Path, *, synchronous: str = "FULL") -> sqlite3.Connection:
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: a checkpoint waits for the disk
     found = format_of(connection)
-    if not found:
+    if found < FORMAT:
         connection.executescript(_TABLES)
-    if found not in (0, FORMAT):
+    if found > FORMAT:
         connection.close()
         raise InputError(f"{path} is a store of format {found}, this hydrarec knows {FORMAT}; name another folder")
     connection.execute("BEGIN IMMEDIATE")

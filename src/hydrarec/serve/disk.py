@@ -3,6 +3,7 @@
 Why SQLite, and what durability costs: docs/serving.md.
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from hydrarec.errors import InputError
 from hydrarec.serve.database import connect, connect_read_only, is_busy, reason_of
 from hydrarec.serve.flush import Flusher
-from hydrarec.serve.store import Account, Change, History, State, Store, StoreError, Transaction, in_order
+from hydrarec.serve.store import Account, Change, History, State, Store, StoredItem, StoreError, Transaction, in_order
 
 FILE = "users.sqlite"
 Durability = Literal["event", "batch"]
@@ -118,6 +119,32 @@ class DiskStore(Store):
                 return False
             self._writer.execute("UPDATE erasures SET unscrubbed = unscrubbed - ?", (before,))
             return bool(self._writer.execute(count).fetchone()[0] == 0)
+
+    def items(self) -> list[StoredItem]:
+        query = "SELECT item, fields, removed, vector, version FROM items ORDER BY number"
+        with self._read() as connection:
+            return [
+                StoredItem(
+                    item=item,
+                    fields=None if fields is None else json.loads(fields),
+                    removed=bool(removed),
+                    vector=vector,
+                    version=version,
+                )
+                for item, fields, removed, vector, version in connection.execute(query)
+            ]
+
+    def put_items(self, items: Sequence[StoredItem]) -> None:
+        query = """INSERT INTO items (item, fields, removed, vector, version) VALUES (?, ?, ?, ?, ?)
+            ON CONFLICT (item) DO UPDATE SET removed = excluded.removed,
+            fields = coalesce(excluded.fields, fields), vector = coalesce(excluded.vector, vector),
+            version = iif(excluded.vector IS NULL, version, excluded.version)"""
+        fields = [None if each.fields is None else json.dumps(each.fields) for each in items]
+        rows = [
+            (each.item, told, each.removed, each.vector, each.version) for each, told in zip(items, fields, strict=True)
+        ]
+        with self._write("write") as connection:
+            connection.executemany(query, rows)
 
     def close(self) -> None:
         if self._flusher is not None:

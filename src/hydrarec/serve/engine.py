@@ -13,8 +13,9 @@ from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.models.waiting import hidden_states
 from hydrarec.recommender import Recommender
 from hydrarec.serve.catalog import Catalog
+from hydrarec.serve.items import Items
 from hydrarec.serve.packing import Precision, StatePacker
-from hydrarec.serve.ranking import Conditions, Ranking
+from hydrarec.serve.ranking import Conditions
 from hydrarec.serve.states import UserStates, batch_of
 from hydrarec.serve.stepping import step_
 from hydrarec.serve.store import Event, History, Store
@@ -82,12 +83,16 @@ class Engine:
                 f"model {recommender.run.settings.name} keeps no state of a user; only hydra can be served"
             )
         self.model, self.store, self.state_limit = model, store, state_limit
-        self.catalog = Catalog(recommender.item_table)
         self.reads = recommender.run.settings.train.reads
-        version = version_of(recommender.run, precision)
-        packer = StatePacker(model.initial_state(1), version=version, precision=precision)
-        self._states = UserStates(model, self.catalog, store, packer)
-        self._ranking = Ranking(model)
+        self.version = version_of(recommender.run, precision)
+        self.items = Items(recommender, model, store, self.version)
+        packer = StatePacker(model.initial_state(1), self.items.rows, version=self.version, precision=precision)
+        self._states = UserStates(model, self.items.rows, store, packer)
+
+    @property
+    def catalog(self) -> Catalog:
+        """What can be recommended now."""
+        return self.items.view.catalog
 
     def apply(self, events: Sequence[Event]) -> list[bool]:
         """Store events and bring their users' states up to them, all or nothing; which of them were new.
@@ -100,6 +105,7 @@ class Engine:
     @torch.inference_mode()
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer many requests at once."""
+        view = self.items.view
         hidden = torch.zeros(len(requests), self.model.config.d_model)
         known, events = torch.zeros(len(requests), dtype=torch.bool), torch.zeros(len(requests), dtype=torch.int64)
         for told, read in ((False, self._of_store), (True, self._of_histories)):
@@ -107,12 +113,13 @@ class Engine:
             if chosen:
                 places = torch.tensor(chosen)
                 hidden[places], known[places], events[places] = read([requests[place] for place in chosen])
-        conditions = [self._conditions(request) for request, each in zip(requests, known, strict=True) if each]
-        best = iter(self._ranking.best(hidden[known], conditions))
+        asked = [request for request, each in zip(requests, known, strict=True) if each]
+        conditions = [self._conditions(request, view.catalog) for request in asked]
+        best = iter(view.ranking.best(hidden[known], conditions))
         answers = []
         for each, count in zip(known.tolist(), events.tolist(), strict=True):
             rows, scores = next(best) if each else ([], [])
-            answers.append(Answer(items=[self.catalog.ids[row] for row in rows], scores=scores, events=count))
+            answers.append(Answer(items=[view.catalog.ids[row] for row in rows], scores=scores, events=count))
         return answers
 
     @torch.inference_mode()
@@ -122,7 +129,7 @@ class Engine:
         for _ in range(2):  # the second one reads the first, where events wait
             step_(self.model, state, user, user, user)
         hidden = hidden_states(self.model, state, user)
-        self._ranking.best(hidden, [Conditions(k=1, allowed=None, denied=_NONE)])
+        self.items.view.ranking.best(hidden, [Conditions(k=1, allowed=None, denied=_NONE)])
 
     def erase(self, user: str) -> bool:
         """Forget a user; ``tidy`` removes what may remain in files."""
@@ -155,11 +162,11 @@ class Engine:
             hidden[known] = self.model.hidden_at(replace(batch, columns={REQUEST_TIMES: asked}), batch.last)
         return hidden, known, torch.tensor([len(history.items) for history in histories])
 
-    def _conditions(self, request: Request) -> Conditions:
+    def _conditions(self, request: Request, catalog: Catalog) -> Conditions:
         denied = list(request.excluded)
         if request.exclude_seen:
             denied += self.store.seen(request.user or "") if request.history is None else request.history.items
-        rows = self.catalog.rows(denied) if denied else _NONE
+        rows = catalog.rows(denied) if denied else _NONE
         return Conditions(k=request.k, allowed=request.allowed, denied=np.unique(rows[rows >= 0]))
 
 

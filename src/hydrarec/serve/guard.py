@@ -37,11 +37,15 @@ class Guard:
             raise InputError(f"the API key has {len(key)} characters; it needs {KEY_LENGTH} or more")
         self._expected = None if key is None else f"Bearer {key}".encode()
 
+    async def anyone(self, request: Request) -> None:
+        """Without a key only clients on this machine may ask, for whatever it is."""
+        # A web page whose name is made to point to this machine comes with that name.
+        if self._expected is None and not is_loopback(request.url.hostname or ""):
+            raise HTTPException(421, "without an API key this server answers to localhost alone")
+
     async def __call__(self, request: Request) -> None:
+        await self.anyone(request)
         if self._expected is None:
-            # A web page whose name is made to point to this machine comes with that name.
-            if not is_loopback(request.url.hostname or ""):
-                raise HTTPException(421, "without an API key this server answers to localhost alone")
             return
         given = request.headers.get("Authorization", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, self._expected):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from threading import Lock
 
-from hydrarec.serve.store import Account, Change, Event, History, State, Store, Transaction, in_order
+from hydrarec.serve.store import Account, Change, Event, History, State, Store, StoredItem, Transaction, in_order
 
 _numbers = count(1)
 
@@ -22,6 +22,7 @@ class _User:
 class MemoryStore(Store):
     def __init__(self) -> None:
         self._users: dict[str, _User] = {}  # those whose state is oldest first
+        self._items: dict[str, StoredItem] = {}
         self._lock = Lock()
 
     @contextmanager
@@ -66,6 +67,18 @@ class MemoryStore(Store):
 
     def scrub(self) -> bool:
         return True
+
+    def items(self) -> list[StoredItem]:
+        with self._lock:
+            return list(self._items.values())
+
+    def put_items(self, items: Sequence[StoredItem]) -> None:
+        with self._lock:
+            for item in items:
+                before = self._items.get(item.item, item)
+                made_by = item if item.vector is not None else before
+                fields = before.fields if item.fields is None else item.fields
+                self._items[item.item] = replace(item, fields=fields, vector=made_by.vector, version=made_by.version)
 
     def close(self) -> None:
         self._users = {}

@@ -12,7 +12,7 @@ from hydrarec.data.windows import fill
 from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.models.waiting import observe
 from hydrarec.nn.state import EncoderState, join
-from hydrarec.serve.catalog import Catalog
+from hydrarec.serve.item_rows import ItemRows
 from hydrarec.serve.packing import StatePacker
 from hydrarec.serve.stepping import step_
 from hydrarec.serve.store import Change, History, State, Store, StoreError
@@ -33,13 +33,13 @@ class Known:
 
 
 class UserStates:
-    def __init__(self, model: RecurrentModel, catalog: Catalog, store: Store, packer: StatePacker) -> None:
-        self.model, self.catalog, self.store, self.packer = model, catalog, store, packer
+    def __init__(self, model: RecurrentModel, items: ItemRows, store: Store, packer: StatePacker) -> None:
+        self.model, self.items, self.store, self.packer = model, items, store, packer
         self._new = packer.pack(model.initial_state(1))[0]
 
     def known(self, history: History) -> Known:
         """Without the items that the model does not know. They stay in the store: a later model may know them."""
-        rows = self.catalog.rows(history.items)
+        rows = self.items(history.items)
         return Known(rows=rows[rows >= 0], times=history.times[rows >= 0])
 
     def after(self, changes: Sequence[Change]) -> list[State | None]:

@@ -82,6 +82,24 @@ class Change:
         return times[len(before) :]
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredItem:
+    """What became of an item since training.
+
+    Attributes:
+        item: its id, as text.
+        fields: its columns of the item table, where it is new or was changed; else None.
+        removed: not to be recommended.
+        vector: of its text, float32, as ``version`` of the model reads it; None where there is none.
+    """
+
+    item: str
+    fields: dict[str, str | None] | None = None
+    removed: bool = False
+    vector: bytes | None = None
+    version: str = ""
+
+
 Step = Callable[[Sequence[Change]], Sequence[State | None]]
 """The states after the changes; None for one that shall be made from the history when it is needed."""
 
@@ -168,6 +186,14 @@ class Store(ABC):
     @abstractmethod
     def scrub(self) -> bool:
         """Remove what erased users may have left in files; whether nothing remains to be done."""
+
+    @abstractmethod
+    def items(self) -> list[StoredItem]:
+        """Items that came, changed or went since training, those that came first first."""
+
+    @abstractmethod
+    def put_items(self, items: Sequence[StoredItem]) -> None:
+        """Store items, durably. Fields and a vector that are None leave those that are stored."""
 
     @abstractmethod
     def close(self) -> None:

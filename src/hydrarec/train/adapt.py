@@ -18,7 +18,7 @@ from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.files import write_json
 from hydrarec.items.text.items import TextItems
 from hydrarec.items.text.prompt import has_text, sentences
-from hydrarec.items.text.reader import read_texts
+from hydrarec.items.text.reader import TextReader
 from hydrarec.models.neural import NeuralModel
 from hydrarec.progress import Progress, counter
 from hydrarec.train.run import Run, open_run
@@ -132,6 +132,6 @@ def _bring_back(run: Run, model: NeuralModel, adapted: Run, new: NeuralModel, pr
     if new.items.learned:
         texts = sentences(run.items(), run.settings.items.text)
         there = has_text(texts)
-        vectors = read_texts(adapted.settings.items, new.items, texts.filter(pa.array(there)), progress)
+        vectors = TextReader(adapted.settings.items, new.items).read(texts.filter(pa.array(there)), progress)
         model.items.vectors = model.items.with_vectors(torch.from_numpy(np.flatnonzero(there)), vectors)
     model.eval()

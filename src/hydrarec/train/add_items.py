@@ -8,17 +8,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from hydrarec.data.domains import domains_of
 from hydrarec.data.new_items import read_new_items
 from hydrarec.errors import InputError
 from hydrarec.files import alone_in
 from hydrarec.items.text.items import TextItems
 from hydrarec.items.text.prompt import has_text, sentences
-from hydrarec.items.text.reader import read_texts
+from hydrarec.items.text.reader import TextReader
 from hydrarec.items.vocabulary import Vocabulary
-from hydrarec.models.hydra import Hydra
 from hydrarec.models.neural import NeuralModel
 from hydrarec.progress import Progress, Silent
+from hydrarec.train.grow import grow_model, grow_table
 from hydrarec.train.run import Run, change_items
 
 
@@ -69,48 +68,14 @@ def add_items(
         before = sentences(known, run.settings.items.text).take(pa.array(rows, mask=new))
         changed = ~new & there & ~np.asarray(pc.fill_null(pc.equal(texts, before), False), bool)
         added = new & there
+        n_added, n_updated = int(added.sum()), int(changed.sum())
+        skipped = len(given) - n_added - n_updated
         if added.any() or changed.any():
-            vectors = read_texts(run.settings.items, model.items, texts.filter(there), progress or Silent())
+            vectors = TextReader(run.settings.items, model.items).read(texts.filter(there), progress or Silent())
             every = torch.zeros(len(there), vectors.shape[1])
             every[torch.from_numpy(there)] = vectors
-            _change(model, every, known, given, rows, added, changed)
-            change_items(run, model, _joined(known, given, rows, added, changed))
-    n_added, n_updated = int(added.sum()), int(changed.sum())
-    return AddedItems(added=n_added, updated=n_updated, skipped=len(given) - n_added - n_updated, without_text=without)
-
-
-def _change(
-    model: NeuralModel,
-    vectors: torch.Tensor,
-    known: pa.Table,
-    given: pa.Table,
-    rows: np.ndarray,
-    added: np.ndarray,
-    changed: np.ndarray,
-) -> None:
-    """Give the model text vectors (n, h) of the items that are new or changed."""
-    items = model.items
-    assert isinstance(items, TextItems)
-    with torch.no_grad():
-        items.vectors = items.with_vectors(torch.from_numpy(rows[changed]), vectors[torch.from_numpy(changed)])
-    domains = None
-    names, codes = domains_of(known)
-    if codes is not None:
-        column = given["domain"].filter(pa.array(added)).cast(pa.string())
-        domains = torch.from_numpy(np.asarray(pc.index_in(column, pa.array(names, pa.string())), np.int64))
-        if isinstance(model, Hydra) and model.domains is not None:
-            model.domains.add(domains)
-    fresh = vectors[torch.from_numpy(added)]
-    items.add(fresh, torch.ones(len(fresh), dtype=torch.bool), domains)
-
-
-def _joined(known: pa.Table, given: pa.Table, rows: np.ndarray, added: np.ndarray, changed: np.ndarray) -> pa.Table:
-    """The item table with new items at its end, and known ones with their present text."""
-    place = np.arange(known.num_rows)
-    place[rows[changed]] = known.num_rows + np.flatnonzero(changed)
-    both = pa.concat_tables([known, given])
-    order = np.concatenate([place, known.num_rows + np.flatnonzero(added)])
-    joined = both.take(pa.array(order))
-    events = pc.fill_null(known["events"].combine_chunks(), 0)  # those of training stay
-    events = pa.concat_arrays([events, pa.nulls(int(added.sum()), events.type).fill_null(0)])
-    return joined.set_column(joined.column_names.index("events"), "events", events)
+            kept = added | changed
+            given, rows, changed = given.filter(pa.array(kept)), rows[kept], changed[kept]
+            grow_model(model, every[torch.from_numpy(kept)], known, given, rows, changed)
+            change_items(run, model, grow_table(known, given, rows, changed))
+    return AddedItems(added=n_added, updated=n_updated, skipped=skipped, without_text=without)

@@ -13,20 +13,32 @@ from hydrarec.items.text.tuning import by_name
 from hydrarec.progress import Progress
 
 
-def read_texts(config: ItemsConfig, items: TextItems, texts: pa.Array, progress: Progress) -> Tensor:
-    """Text vectors (n, h) float32 of texts (n,), none null.
+class TextReader:
+    """The language model of a trained run. It is loaded when the first text is read that no cache has.
 
     Raises:
         InputError: the language model is gone, or is another than in training.
     """
-    source = TextSource(config.text)
-    rows = source.texts.add(texts, progress)
-    if not items.learned:
-        return torch.from_numpy(source.vectors.vectors(rows, progress))
-    backbone, tuning = source.backbone, config.tuning
-    parameters = make_trainable(backbone, adapters=0 if tuning.mode == "full" else tuning.rank, layers=tuning.layers)
-    put(parameters, by_name(items.learned))
-    distinct, place = np.unique(rows, return_inverse=True)
-    tokens, offsets = map(torch.from_numpy, source.texts.tokens(distinct))
-    with torch.no_grad():
-        return backbone.encode(tokens, offsets).float()[torch.from_numpy(place)]
+
+    def __init__(self, config: ItemsConfig, items: TextItems) -> None:
+        self._source, self._learned = TextSource(config.text), by_name(items.learned)
+        self._tuning, self._tuned = config.tuning, False
+
+    def read(self, texts: pa.Array, progress: Progress) -> Tensor:
+        """Text vectors (n, h) float32 of texts (n,), none null."""
+        rows = self._source.texts.add(texts, progress)
+        if not self._learned:
+            return torch.from_numpy(self._source.vectors.vectors(rows, progress))
+        self._tune()
+        distinct, place = np.unique(rows, return_inverse=True)
+        tokens, offsets = map(torch.from_numpy, self._source.texts.tokens(distinct))
+        with torch.no_grad():
+            return self._source.backbone.encode(tokens, offsets).float()[torch.from_numpy(place)]
+
+    def _tune(self) -> None:
+        """Put what was learned into the language model, once."""
+        if not self._tuned:
+            config = self._tuning
+            adapters = 0 if config.mode == "full" else config.rank
+            put(make_trainable(self._source.backbone, adapters=adapters, layers=config.layers), self._learned)
+            self._tuned = True

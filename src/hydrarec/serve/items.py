@@ -1,0 +1,143 @@
+"""The items of a served model, which come and go while it answers."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from hydrarec.errors import InputError
+from hydrarec.items.text.items import TextItems
+from hydrarec.models.neural import NeuralModel
+from hydrarec.progress import say
+from hydrarec.recommender import Recommender
+from hydrarec.serve.catalog import Catalog
+from hydrarec.serve.item_rows import ItemRows
+from hydrarec.serve.item_table import Given, ItemForm, Told
+from hydrarec.serve.ranking import Ranking
+from hydrarec.serve.store import Store, StoredItem, StoreError
+from hydrarec.train.grow import grow_model, grow_table
+
+Became = Literal["added", "changed", "unchanged"]
+_NONE = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Items and their vectors as of one moment."""
+
+    catalog: Catalog
+    ranking: Ranking
+
+
+class Items:
+    """The run's own items, and what the store says has become of them.
+
+    The store has a change first, then the model, then ``rows``, and at last ``view`` is another one. An answer that has
+    begun keeps the view that it began with.
+
+    Attributes:
+        rows: item ids to rows of the model.
+        view: what to answer from.
+    """
+
+    def __init__(self, recommender: Recommender, model: NeuralModel, store: Store, version: str) -> None:
+        self._model, self._store, self._version = model, store, version
+        self._form = ItemForm(recommender.run.settings.items, model.items)
+        self._changing = Lock()
+        table = recommender.item_table
+        self.rows = ItemRows(table["item"].to_pylist())
+        self.view = View(catalog=Catalog(table, self.rows), ranking=Ranking.of(model))
+        self._restore(store.items())
+
+    def put(self, told: Sequence[Told]) -> list[Became]:
+        """Add items, or give known ones other columns, all of them or none. One call at a time.
+
+        A removed item is there again.
+
+        Raises:
+            InputError: an item that is refused (``ItemForm.given``), or is there twice.
+            StoreError: nothing was changed.
+        """
+        if len(ids := Counter(item for item, _ in told)) < len(told):
+            raise InputError(f"item {ids.most_common(1)[0][0]!r} is there twice")
+        given, refused = self._form.given(told, self.view.catalog)
+        if refused:
+            raise InputError(refused[0])
+        vectors = self._form.vectors(given, {})
+        with self._changing:
+            removed = self.view.catalog.removed
+            back = np.isin(given.rows, removed)
+            if given.differs.any() or back.any():
+                self._store.put_items(self._stored(given, vectors))
+                self._take(given, vectors, np.setdiff1d(removed, given.rows))
+        return [
+            "added" if row < 0 else "changed" if changed else "unchanged"
+            for row, changed in zip(given.rows, given.differs | back, strict=True)
+        ]
+
+    def remove(self, item: str) -> bool:
+        """Recommend an item no more, from now on; whether there is one of this id, be it removed already.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+        with self._changing:
+            catalog = self.view.catalog
+            (row,) = catalog.rows([item])
+            if row >= 0 and catalog.there[row]:
+                self._store.put_items([StoredItem(item=item, removed=True)])
+                self._show(catalog.items, _NONE, np.union1d(catalog.removed, [row]))
+        return bool(row >= 0)
+
+    def _restore(self, stored: Sequence[StoredItem]) -> None:
+        """Do again what the store tells of, where the model can."""
+        told = [(each.item, each.fields) for each in stored if each.fields is not None]
+        given, refused = self._form.given(told, self.view.catalog)
+        if refused:
+            say(f"warning: {len(refused):,} items of the store are left out, the first because: {refused[0]}")
+        made = {each.item: each.vector for each in stored if each.vector is not None and each.version == self._version}
+        vectors = self._form.vectors(given, made)
+        self._take(given, vectors, _NONE)
+        gone = {each.item for each in stored if each.removed}
+        rows = self.rows(list(gone))
+        self._show(self.view.catalog.items, _NONE, np.unique(rows[rows >= 0]))
+        anew = [
+            replace(each, removed=each.item in gone)
+            for each in self._stored(given, vectors)
+            if each.vector is not None and each.item not in made
+        ]
+        if anew:
+            with suppress(StoreError):  # they are made again the next time
+                self._store.put_items(anew)
+
+    def _stored(self, given: Given, vectors: Tensor) -> list[StoredItem]:
+        return [
+            StoredItem(
+                item=str(record["item"]),
+                fields={name: value for name, value in record.items() if name not in ("item", "events")},
+                vector=vector.numpy().tobytes() if has_vector else None,
+                version=self._version,
+            )
+            for record, vector, has_vector in zip(given.table.to_pylist(), vectors, given.is_read, strict=True)
+        ]
+
+    def _take(self, given: Given, vectors: Tensor, removed: np.ndarray) -> None:
+        """Give the model what was given, and show it."""
+        known, rows, new = self.view.catalog.items, given.rows, given.rows < 0
+        if isinstance(self._model.items, TextItems) and given.is_read.any():
+            grow_model(self._model, vectors, known, given.table, rows, given.is_read & ~new)
+        self.rows.add(given.table["item"].to_pylist()[place] for place in np.flatnonzero(new))
+        touched = np.concatenate([rows[given.is_read & ~new], len(known) + np.arange(new.sum())])
+        self._show(grow_table(known, given.table, rows, given.differs & ~new), touched, removed)
+
+    def _show(self, table: pa.Table, touched: np.ndarray, removed: np.ndarray) -> None:
+        self.view = View(
+            catalog=Catalog(table, self.rows, removed), ranking=self.view.ranking.changed(touched, removed)
+        )
