@@ -4,11 +4,13 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from events import DAY, FIRST, ITEMS
 from stores import event
 
 from hydrarec import InputError, Recommender
+from hydrarec.serve.catalog import Catalog
 from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.engine import Engine, Request
 from hydrarec.serve.memory import MemoryStore
@@ -311,6 +313,21 @@ def test_versions_tell_models_apart(trained, tmp_path):
 def test_only_models_with_a_state(trained):
     with pytest.raises(InputError, match="model markov keeps no state of a user; only hydra can be served"):
         Engine(trained["markov"], MemoryStore())
+
+
+def test_a_column_may_list_several_values():
+    genres = ["Comedy", "Crime|Comedy", "Comedy of errors", None, "comedy", "Crime|Comedy|Drama", ""]
+    catalog = Catalog(pa.table({"item": range(7), "events": [0] * 7, "genres": genres}))
+
+    def found(*values):
+        return catalog.allowed(where=tuple(("genres", value) for value in values)).tolist()
+
+    assert found("Comedy") == [0, 1, 5]
+    assert found("Crime", "Comedy") == [1, 5]
+    assert found("Crime|Comedy") == [1]
+    assert found("") == [6]
+    with pytest.raises(InputError, match="no item has 'Com' in column 'genres'"):
+        found("Com")
 
 
 @pytest.mark.parametrize(

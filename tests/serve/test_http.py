@@ -13,7 +13,7 @@ from serving import post, problem
 from hydrarec import Recommender
 from hydrarec.serve import app as app_module
 from hydrarec.serve.app import make_app
-from hydrarec.serve.bodies import BATCH, BODY_BYTES, HISTORY, ID_LENGTH, K
+from hydrarec.serve.bodies import BATCH, BODY_BYTES, HISTORY, ID_LENGTH, LISTED, K
 from hydrarec.serve.engine import Engine
 from hydrarec.serve.guard import Guard, is_loopback
 from hydrarec.serve.item_bodies import ITEMS as ITEMS_OF_A_CALL
@@ -156,6 +156,51 @@ def test_answers_meet_their_conditions(client):
     assert items_of(client.get(path, params={"k": K, "domain": "even"})) == even
     assert items_of(client.get(path, params={"k": K, "filter": "domain:even"})) == even
     assert client.get(path).json()["events"] == 2
+
+
+def test_lists_of_items_in_a_query(client):
+    post(client, ("lists", 3, FIRST, "1"))
+    path = "/users/lists/recommendations"
+    every = items_of(client.get(path, params={"k": K}))
+    listed = [item for item in every if item in (2, 5, 8)]
+    assert items_of(client.get(path, params={"candidates": [5, 2, "8", "nothing"]})) == listed
+    assert items_of(client.get(path, params={"candidates": [5, 2, 8], "exclude": [2, "nothing"]})) == [
+        item for item in listed if item != 2
+    ]
+    assert items_of(client.get(path, params={"k": K, "exclude": every[:3]})) == every[3:]
+    assert items_of(client.get(path, params={"candidates": [5, 2, 8], "domain": "odd", "k": 1})) == [5]
+    for name in ("candidates", "exclude"):
+        assert problem(client.get(path, params={name: ["1"] * (LISTED + 1)}), 422).startswith(f"query.{name}: ")
+        assert items_of(client.post("/recommend", json=history(3, k=K, **{name: [1, 2] * 1_000})))
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_as_many_items_come_as_there_are(clients, data):
+    """Whatever is allowed, denied, seen and removed: the best k of what is left, in the order that they have alone."""
+    client, items = clients["plain"], range(1, ITEMS + 1)
+    some = st.lists(st.sampled_from(items), max_size=ITEMS)
+    seen, denied, removed = data.draw(some.filter(len)), data.draw(some), data.draw(some)
+    allowed, domain, k = (
+        data.draw(some.filter(len)),
+        data.draw(st.sampled_from([None, "even"])),
+        data.draw(st.integers(1, 15)),
+    )
+    ranks = items_of(client.post("/recommend", json=history(*seen, k=K)))
+    left = {*allowed} - {*removed}
+    left = {item for item in left if domain is None or item % 2 == 0}
+    body = history(*seen, k=k, exclude_seen=True, candidates=allowed, exclude=denied, domain=domain)
+    try:
+        for item in removed:
+            assert client.delete(f"/items/{item}").status_code == 204
+        answer = client.post("/recommend", json=body)
+    finally:
+        put(client, *({"item": item} for item in {*removed, 1}))
+    if left:
+        best = [item for item in ranks if item in left - {*denied} - {*seen}]
+        assert items_of(answer) == best[:k]
+    else:
+        problem(answer, 422)
 
 
 def test_a_history_in_the_body(client):

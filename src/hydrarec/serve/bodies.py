@@ -18,6 +18,7 @@ BATCH = 1_000  # events of a call
 ID_LENGTH = 256  # characters
 K = 1_000
 HISTORY = 10_000  # events of a history, or items of a list, in a body
+LISTED = 100  # items of a list in a query
 _LATEST = 253_402_300_800  # seconds: the year 10000
 
 
@@ -45,7 +46,6 @@ _ID = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": ID_LENGTH}, {"t
 _TIME = {"anyOf": [{"type": "number"}, {"type": "string", "description": "an ISO date, UTC without a zone"}]}
 Id = Annotated[str, Len(1, ID_LENGTH), BeforeValidator(_text), WithJsonSchema(_ID)]
 Moment = Annotated[int, BeforeValidator(_moment), WithJsonSchema(_TIME)]
-Ids = Annotated[list[Id], Len(1, HISTORY)]
 
 
 class Body(BaseModel):
@@ -72,13 +72,19 @@ class Stored(BaseModel):
 
 
 class Wanted(Body):
-    """Conditions of an answer. ``filter`` holds COLUMN:VALUE pairs of the item table."""
+    """Conditions of an answer. ``filter`` holds COLUMN:VALUE pairs of the item table.
+
+    ``candidates``, where there are any, are the only items that may come; ``exclude`` never do.
+    """
 
     k: Annotated[int, Field(ge=1, le=K)] = 10
     at: Moment | None = None
     exclude_seen: bool = False
     domain: Annotated[str, Len(1, ID_LENGTH)] | None = None
     filter: Annotated[list[Annotated[str, Len(1, 2 * ID_LENGTH)]], Len(0, 10)] = []
+
+    candidates: Annotated[list[Id], Len(1, LISTED)] | None = None
+    exclude: Annotated[list[Id], Len(0, LISTED)] = []
 
     def request(self, catalog: Catalog, **more: Any) -> Request:
         """Raises:
@@ -88,9 +94,15 @@ class Wanted(Body):
         if not all(column and colon for column, colon, _ in pairs):
             raise InputError("filter must be COLUMN:VALUE, with a column of the item table")
         where = tuple(sorted((column, value) for column, _, value in pairs))
-        allowed = catalog.allowed(domain=self.domain, where=where, candidates=more.pop("candidates", None))
-        at = int(time.time()) if self.at is None else self.at
-        return Request(k=self.k, at=at, exclude_seen=self.exclude_seen, allowed=allowed, **more)
+        allowed = catalog.allowed(domain=self.domain, where=where, candidates=self.candidates)
+        return Request(
+            k=self.k,
+            at=int(time.time()) if self.at is None else self.at,
+            exclude_seen=self.exclude_seen,
+            allowed=allowed,
+            excluded=tuple(self.exclude),
+            **more,
+        )
 
 
 class PastEvent(Body):
@@ -100,7 +112,7 @@ class PastEvent(Body):
 
 class Question(Wanted):
     history: Annotated[list[PastEvent], Len(1, HISTORY)]
-    candidates: Ids | None = None
+    candidates: Annotated[list[Id], Len(1, HISTORY)] | None = None
     exclude: Annotated[list[Id], Len(0, HISTORY)] = []
 
     def question(self, catalog: Catalog, *, needs_times: bool) -> Request:
@@ -116,12 +128,7 @@ class Question(Wanted):
         if (catalog.rows(items) < 0).all():
             raise InputError("history: the model knows none of the items")
         when = in_order(given) if given else np.zeros(len(items), np.int64)
-        return self.request(
-            catalog,
-            history=History(items=items, times=when),
-            candidates=self.candidates,
-            excluded=tuple(self.exclude),
-        )
+        return self.request(catalog, history=History(items=items, times=when))
 
 
 class Recommendation(BaseModel):

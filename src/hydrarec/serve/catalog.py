@@ -68,7 +68,8 @@ class Catalog:
 
         Args:
             domain: of the item.
-            where: (column, value) pairs of the item table, as text.
+            where: (column, value) pairs of the item table. A value is the whole text of the column, or one of several
+                that it lists with ``|`` between.
             candidates: ids; those that the model does not know are left out.
 
         Raises:
@@ -90,8 +91,18 @@ class Catalog:
         for column, value in where:
             if column not in self.items.column_names:
                 raise InputError(f"items have no column {column!r}; there are {', '.join(self.items.column_names)}")
-            same = pc.equal(self.items[column].cast(pa.string()), value).fill_null(False)
-            rows = rows[same.to_numpy()[rows]]
+            rows = rows[_lists(self.items[column], value)[rows]]
             if not len(rows):
                 raise InputError(f"no item has {value!r} in column {column!r}, beside the other filters")
         return torch.from_numpy(rows if domain is None else of_domain(self.items, domain, rows))
+
+
+def _lists(column: pa.ChunkedArray, value: str) -> np.ndarray:
+    """(V,) bool, where a column is ``value`` or lists it."""
+    texts = column.cast(pa.large_string())
+    same = pc.equal(texts, value)
+    if "|" not in value:
+        nothing, bar = (pa.scalar(text, pa.large_string()) for text in ("", "|"))
+        between = pc.binary_join_element_wise(nothing, texts, nothing, bar)  # |a|b|
+        same = pc.or_(same, pc.match_substring(between, f"|{value}|"))
+    return np.asarray(pc.fill_null(same, False), bool)
