@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from serving import post, problem
 
 from hydrarec import Recommender
-from hydrarec.serve import app as app_module
+from hydrarec.serve import service as service_module
 from hydrarec.serve.app import make_app
 from hydrarec.serve.bodies import BATCH, BODY_BYTES, HISTORY, ID_LENGTH, LISTED, K
 from hydrarec.serve.engine import Engine
@@ -23,7 +23,7 @@ from hydrarec.serve.store import StoreError
 
 
 def client_of(engine):
-    app = make_app(engine, Guard("127.0.0.1", None))
+    app = make_app(engine, Guard("127.0.0.1", []))
     return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
 
@@ -251,7 +251,7 @@ def test_ids_of_any_kind_are_the_same_user(client):
 
 def test_without_room_a_client_is_sent_away_for_a_moment(trained, monkeypatch):
     """The engine is held up; of the requests that come meanwhile, those beyond the room are refused at once."""
-    monkeypatch.setattr(app_module, "EVENTS_ROOM", 3)
+    monkeypatch.setattr(service_module, "EVENTS_ROOM", 3)
     engine = Engine(trained["plain"], MemoryStore())
     began, go, apply = threading.Event(), threading.Event(), engine.apply
 

@@ -191,7 +191,7 @@ def test_what_is_refused_at_the_start(trained, plain, tmp_path, capsys, monkeypa
     (tmp_path / "file").write_text("")
     assert "name another folder" in refused("plain", "--port", "0", "--state", tmp_path / "file")
     assert "--state-limit is 0" in refused("plain", "--port", "0", "--state-limit", "0")
-    for name in ("fastapi", "uvicorn"):
+    for name in ("fastapi", "uvicorn", "prometheus_client"):
         with monkeypatch.context() as without:
             without.setitem(sys.modules, name, None)
             assert "pip install 'hydrarec[serve]'" in refused("plain", "--port", "0")

@@ -15,10 +15,12 @@ def serve(
     durability: Literal["event", "batch"] = "event",
     precision: Literal["float32", "float16"] = "float32",
     state_limit: int | None = None,
+    rate: float | None = None,
 ) -> None:
     """Serve a trained run over HTTP: each event is known to the very next recommendation.
 
-    Addresses other than loopback need a key, which clients send as `Authorization: Bearer KEY`: set HYDRAREC_API_KEY.
+    Addresses other than loopback need a key, which clients send as `Authorization: Bearer KEY`: set HYDRAREC_API_KEY,
+    to several with commas between if need be.
 
     Parameters
     ----------
@@ -37,6 +39,8 @@ def serve(
         Of stored states; float16 takes half the space.
     state_limit
         Users with a stored state, at most. The states written longest ago are made again when they are asked for.
+    rate
+        Requests a second that a caller may send; callers are told apart by key, or by address.
     """
     from hydrarec.errors import InputError
     from hydrarec.serve.libraries import require
@@ -46,12 +50,15 @@ def serve(
 
     if state_limit is not None and state_limit < 1:
         raise InputError(f"--state-limit is {state_limit}; it must be at least 1")
+    if rate is not None and not rate > 0:
+        raise InputError(f"--rate is {rate}; it must be above 0")
     run_server(
         run,
         host=host,
         port=port,
         folder=state,
-        key=os.environ.get("HYDRAREC_API_KEY") or None,
+        keys=[key.strip() for key in os.environ.get("HYDRAREC_API_KEY", "").split(",") if key.strip()],
+        rate=rate,
         durability=durability,
         precision=precision,
         state_limit=state_limit,

@@ -3,6 +3,7 @@
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hydrarec.serve.metrics import REFUSED
 from hydrarec.serve.problems import problem
 
 
@@ -16,6 +17,7 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         length = dict(scope.get("headers", [])).get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self._most:
+            scope[REFUSED] = "size"
             await problem(413, self._refusal, headers={"Connection": "close"})(scope, receive, send)
             return
         came = 0

@@ -146,6 +146,9 @@ class DiskStore(Store):
         with self._write("write") as connection:
             connection.executemany(query, rows)
 
+    def size(self) -> int:
+        return sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.name}*"))
+
     def close(self) -> None:
         if self._flusher is not None:
             self._flusher.close()

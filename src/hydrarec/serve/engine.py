@@ -87,7 +87,7 @@ class Engine:
         self.version = version_of(recommender.run, precision)
         self.items = Items(recommender, model, store, self.version)
         packer = StatePacker(model.initial_state(1), self.items.rows, version=self.version, precision=precision)
-        self._states = UserStates(model, self.items.rows, store, packer)
+        self.states = UserStates(model, self.items.rows, store, packer)
 
     @property
     def catalog(self) -> Catalog:
@@ -100,7 +100,7 @@ class Engine:
         Raises:
             StoreError: nothing was changed.
         """
-        return self.store.append(events, self._states.after)
+        return self.store.append(events, self.states.after)
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
@@ -142,7 +142,7 @@ class Engine:
         return self.store.scrub()
 
     def _of_store(self, requests: list[Request]) -> _Asked:
-        state, events = self._states.of([request.user or "" for request in requests])
+        state, events = self.states.of([request.user or "" for request in requests])
         known = (state.position > 0) | (state.waiting >= 0)
         hidden = torch.zeros_like(state.hidden)
         if known.any():
@@ -152,7 +152,7 @@ class Engine:
 
     def _of_histories(self, requests: list[Request]) -> _Asked:
         histories = [request.history for request in requests if request.history is not None]
-        read = [self._states.known(history).latest(self.reads) for history in histories]
+        read = [self.states.known(history).latest(self.reads) for history in histories]
         known = torch.tensor([len(each.rows) > 0 for each in read])
         hidden = torch.zeros(len(requests), self.model.config.d_model)
         if known.any():

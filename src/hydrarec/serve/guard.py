@@ -2,8 +2,10 @@
 
 import hmac
 import ipaddress
+from collections.abc import Sequence
 
 from fastapi import Request
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from hydrarec.errors import InputError
@@ -24,29 +26,33 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """Args:
     host: that is bound.
-    key: that clients send as ``Authorization: Bearer KEY``; None: no key.
+    keys: one of which clients send as ``Authorization: Bearer KEY``; none of them: no key is asked for.
 
     Raises:
-        InputError: other machines can reach ``host`` and there is no key, or the key is short.
+        InputError: other machines can reach ``host`` and there is no key, or a key is short.
     """
 
-    def __init__(self, host: str, key: str | None) -> None:
-        if key is None and not is_loopback(host):
+    def __init__(self, host: str, keys: Sequence[str]) -> None:
+        if not keys and not is_loopback(host):
             raise InputError(f"{host} can be reached from other machines; give a key (HYDRAREC_API_KEY)")
-        if key is not None and len(key) < KEY_LENGTH:
-            raise InputError(f"the API key has {len(key)} characters; it needs {KEY_LENGTH} or more")
-        self._expected = None if key is None else f"Bearer {key}".encode()
+        if (short := min(map(len, keys), default=KEY_LENGTH)) < KEY_LENGTH:
+            raise InputError(f"an API key has {short} characters; it needs {KEY_LENGTH} or more")
+        self._expected = {f"key {number}": f"Bearer {key}".encode() for number, key in enumerate(keys)}
+
+    def key_of(self, headers: Headers) -> str | None:
+        """A name of the key that was sent; None: there is none, or a wrong one."""
+        given = headers.get("Authorization", "").encode("utf-8", "replace")
+        # All are compared, so that the time says nothing of which it was.
+        right = [name for name, expected in self._expected.items() if hmac.compare_digest(given, expected)]
+        return right[0] if right else None
 
     async def anyone(self, request: Request) -> None:
         """Without a key only clients on this machine may ask, for whatever it is."""
         # A web page whose name is made to point to this machine comes with that name.
-        if self._expected is None and not is_loopback(request.url.hostname or ""):
+        if not self._expected and not is_loopback(request.url.hostname or ""):
             raise HTTPException(421, "without an API key this server answers to localhost alone")
 
     async def __call__(self, request: Request) -> None:
         await self.anyone(request)
-        if self._expected is None:
-            return
-        given = request.headers.get("Authorization", "").encode("utf-8", "replace")
-        if not hmac.compare_digest(given, self._expected):
+        if self._expected and self.key_of(request.headers) is None:
             raise HTTPException(401, "send the API key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})

@@ -9,7 +9,7 @@ def require() -> None:
     """Raises:
     InputError: one of them is not installed.
     """
-    for name in ("fastapi", "uvicorn"):
+    for name in ("fastapi", "uvicorn", "prometheus_client"):
         try:
             import_module(name)
         except ImportError as error:

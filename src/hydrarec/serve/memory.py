@@ -80,6 +80,9 @@ class MemoryStore(Store):
                 fields = before.fields if item.fields is None else item.fields
                 self._items[item.item] = replace(item, fields=fields, vector=made_by.vector, version=made_by.version)
 
+    def size(self) -> int:
+        return 0
+
     def close(self) -> None:
         self._users = {}
 

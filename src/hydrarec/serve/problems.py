@@ -11,10 +11,12 @@ from starlette.exceptions import HTTPException
 
 from hydrarec.errors import InputError
 from hydrarec.serve.batching import BusyError
+from hydrarec.serve.metrics import REFUSED
 from hydrarec.serve.store import StoreError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS: dict[type[Exception], int] = {BusyError: 1, StoreError: 10}
+_REASONS = {401: "key", 413: "size", 421: "host"}
 
 
 def problem(status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
@@ -40,6 +42,8 @@ def _not_valid(request: Request, error: Exception) -> Response:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code in _REASONS:
+        request.scope[REFUSED] = _REASONS[error.status_code]
     return problem(error.status_code, error.detail, headers=error.headers)
 
 
@@ -48,6 +52,7 @@ def _bad_input(request: Request, error: Exception) -> Response:
 
 
 def _later(request: Request, error: Exception) -> Response:
+    request.scope[REFUSED] = "busy" if isinstance(error, BusyError) else "store"
     return problem(503, str(error), headers={"Retry-After": str(RETRY_SECONDS[type(error)])})
 
 

@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -28,7 +28,8 @@ def serve(
     host: str,
     port: int,
     folder: Path | None,
-    key: str | None,
+    keys: Sequence[str],
+    rate: float | None,
     durability: Durability,
     precision: Precision,
     state_limit: int | None,
@@ -38,7 +39,7 @@ def serve(
     Raises:
         InputError: the run, the store, the address or the key cannot be used.
     """
-    guard = Guard(host, key)
+    guard = Guard(host, keys)
     with _listening(host, port) as listener:
         recommender = Recommender.load(run)
         with MemoryStore() if folder is None else DiskStore(folder, durability=durability) as store:
@@ -49,7 +50,7 @@ def serve(
             engine = Engine(recommender, store, precision=precision, state_limit=state_limit)
             engine.warm_up()
             config = uvicorn.Config(
-                make_app(engine, guard),
+                make_app(engine, guard, rate=rate),
                 log_level="warning",
                 access_log=False,  # it would hold the ids of users
                 server_header=False,

@@ -33,8 +33,13 @@ class Known:
 
 
 class UserStates:
+    """Attributes:
+    made: how many were made from histories.
+    """
+
     def __init__(self, model: RecurrentModel, items: ItemRows, store: Store, packer: StatePacker) -> None:
         self.model, self.items, self.store, self.packer = model, items, store, packer
+        self.made = 0  # from histories
         self._new = packer.pack(model.initial_state(1))[0]
 
     def known(self, history: History) -> Known:
@@ -83,6 +88,7 @@ class UserStates:
             if any(len(history.rows) for history in known):
                 state = observe(self.model, batch_of(known), state)
             self.packer.round_(state)
+            self.made += len(state)
             states.append(state)
             made = zip(users[run], histories[run], self.packer.pack(state), strict=True)
             with suppress(StoreError):  # a store that cannot be written can be read all the same

@@ -196,6 +196,10 @@ class Store(ABC):
         """Store items, durably. Fields and a vector that are None leave those that are stored."""
 
     @abstractmethod
+    def size(self) -> int:
+        """Bytes of its files; 0 without any."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of files; the store cannot be used after that."""
 

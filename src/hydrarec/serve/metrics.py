@@ -1,0 +1,84 @@
+"""What a server measures of itself, for Prometheus. Nothing in it names a user or an item."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+REFUSED = "hydrarec.refused"  # in the scope of a request: why it was
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What is looked up when it is asked for."""
+
+    queues: dict[str, int]
+    states_made: int
+    items: int
+    store_bytes: int
+    version: str
+
+
+class Metrics:
+    def __init__(self, read: Callable[[], Reading]) -> None:
+        self._read, self._registry = read, CollectorRegistry()
+        self._registry.register(self)
+        self.requests = Counter("hydrarec_requests", "Requests answered.", ["route", "status"], registry=self._registry)
+        self.seconds = Histogram(
+            "hydrarec_request_seconds",
+            "From a request to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.refused = Counter("hydrarec_refused", "Requests refused, by reason.", ["reason"], registry=self._registry)
+        self.events = Counter(
+            "hydrarec_events", "Events applied, and those known before.", ["was"], registry=self._registry
+        )
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        reading = self._read()
+        queues = GaugeMetricFamily("hydrarec_waiting", "Events, requests and items that wait.", labels=["queue"])
+        for name, count in reading.queues.items():
+            queues.add_metric([name], count)
+        yield queues
+        yield CounterMetricFamily("hydrarec_states_made", "States made from histories.", reading.states_made)
+        yield GaugeMetricFamily("hydrarec_catalog_items", "Items that can be recommended.", reading.items)
+        yield GaugeMetricFamily("hydrarec_store_bytes", "Size of the files of the store.", reading.store_bytes)
+        yield InfoMetricFamily("hydrarec_model", "What answers.", {"version": reading.version})
+
+
+class Measured:
+    """Middleware: counts requests and takes their time, by route."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.requests.labels(route, status).inc()
+            self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
+            if reason := scope.get(REFUSED):
+                self._metrics.refused.labels(reason).inc()

@@ -1,0 +1,77 @@
+"""An engine behind queues: what clients send waits, is done in batches, and is counted."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from hydrarec.progress import say
+from hydrarec.serve.batching import Batcher
+from hydrarec.serve.engine import Answer, Engine, Request
+from hydrarec.serve.item_table import Told
+from hydrarec.serve.items import Became
+from hydrarec.serve.metrics import Metrics, Reading
+from hydrarec.serve.store import Event, StoreError
+
+EVENTS, REQUESTS = 256, 64  # of a batch
+EVENTS_ROOM, REQUESTS_ROOM, ITEMS_ROOM = 8_192, 1_024, 1_024  # that may wait
+_TIDY_SECONDS = 10.0  # between evictions
+_TIDY_SHARE = 20  # scrubbing files after erasures takes one part in so many of the time, at most
+
+
+class Service:
+    """The engine behind one thread that writes and one that answers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.apply: Batcher[Event, bool] = Batcher(engine.apply, most=EVENTS, room=EVENTS_ROOM, name="events")
+        self.answer: Batcher[Request, Answer] = Batcher(
+            engine.answer, most=REQUESTS, room=REQUESTS_ROOM, name="answers"
+        )
+        self.put_items: Batcher[Told, Became] = Batcher(engine.items.put, most=1, room=ITEMS_ROOM, name="items")
+        self.metrics = Metrics(self._reading)
+        self.erased = asyncio.Event()
+        self.stopping = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        batchers = (self.apply, self.answer, self.put_items)
+        for batcher in batchers:
+            batcher.start()
+        tidying = asyncio.create_task(self._tidy())
+        try:
+            yield
+        finally:
+            self.stopping = True
+            tidying.cancel()
+            for batcher in batchers:
+                await batcher.close()
+
+    def _reading(self) -> Reading:
+        engine = self.engine
+        return Reading(
+            queues={
+                "events": self.apply.waiting,
+                "answers": self.answer.waiting,
+                "items": self.put_items.waiting,
+            },
+            states_made=engine.states.made,
+            items=len(engine.catalog),
+            store_bytes=engine.store.size(),
+            version=engine.version,
+        )
+
+    async def _tidy(self) -> None:
+        while True:
+            self.erased.clear()
+            began = time.monotonic()
+            try:
+                done = await asyncio.to_thread(self.engine.tidy)
+            except StoreError as error:
+                say(f"warning: {error}")
+                done = False
+            await asyncio.sleep(_TIDY_SHARE * (time.monotonic() - began))
+            try:
+                await asyncio.wait_for(self.erased.wait(), _TIDY_SECONDS if done else 1.0)
+            except TimeoutError:
+                continue

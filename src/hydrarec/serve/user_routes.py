@@ -1,0 +1,47 @@
+"""Events, recommendations and erasure."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.exceptions import HTTPException
+
+from hydrarec.serve.bodies import ID_LENGTH, NewEvents, Question, Recommendations, Stored, Wanted
+from hydrarec.serve.service import Service
+
+User = Annotated[str, Path(min_length=1, max_length=ID_LENGTH)]
+
+
+def user_routes(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/events")
+    async def events(body: NewEvents) -> Stored:
+        """Store events. The answer comes when they are durable and recommendations know of them."""
+        new = await service.apply([event.event() for event in body.events])
+        stored = Stored(accepted=sum(new), duplicates=len(new) - sum(new))
+        service.metrics.events.labels("new").inc(stored.accepted)
+        service.metrics.events.labels("known").inc(stored.duplicates)
+        return stored
+
+    @router.get("/users/{user:path}/recommendations")
+    async def recommendations(user: User, wanted: Annotated[Wanted, Query()]) -> Recommendations:
+        (answer,) = await service.answer([wanted.request(service.engine.catalog, user=user)])
+        if not answer.events:
+            raise HTTPException(404, "this user has no events; POST /events stores some, POST /recommend needs none")
+        return Recommendations.of(answer, user)
+
+    @router.post("/recommend")
+    async def recommend(body: Question) -> Recommendations:
+        """Recommend for a history; nothing of it is stored."""
+        question = body.question(service.engine.catalog, needs_times=service.engine.model.sees_request_time)
+        (answer,) = await service.answer([question])
+        return Recommendations.of(answer)
+
+    @router.delete("/users/{user:path}", status_code=204)
+    async def erase(user: User) -> None:
+        """Erase a user's events, ids and state, whether or not there are any. Files are scrubbed soon after."""
+        await asyncio.to_thread(service.engine.erase, user)
+        service.erased.set()
+
+    return router
