@@ -15,7 +15,7 @@ from stores import event, file_bytes, fold, step, told
 from hydrarec import InputError
 from hydrarec.serve import flush
 from hydrarec.serve.disk import FILE, DiskStore
-from hydrarec.serve.store import State, StoredItem, StoreError
+from hydrarec.serve.store import Account, State, StoredItem, StoreError
 
 
 def test_everything_is_there_again(tmp_path):
@@ -29,12 +29,13 @@ def test_everything_is_there_again(tmp_path):
 def test_a_store_of_the_first_format_gets_what_it_lacks(tmp_path):
     with DiskStore(tmp_path) as store:
         store.append([event("a", "x", 1)], step)
-        store._writer.execute("DROP TABLE items")
+        store._writer.executescript("DROP TABLE items; DROP TABLE states")
+        store._writer.execute("CREATE TABLE states (user INTEGER PRIMARY KEY, version TEXT, data BLOB)")
         store._writer.execute("PRAGMA user_version = 1")
     with DiskStore(tmp_path) as store:
         assert store.items() == []
         store.put_items([StoredItem(item="x", removed=True)])
-        assert store.accounts(["a"])[0].events == 1
+        assert store.accounts(["a"])[0] == Account(events=1, last=1)
     with DiskStore(tmp_path) as store:
         assert store.items() == [StoredItem(item="x", removed=True)]
 

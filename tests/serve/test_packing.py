@@ -46,6 +46,7 @@ def test_there_and_back(users, precision):
     state, pack = random_state(users), packer(precision)
     pack.round_(state)
     rows = pack.pack(state)
+    assert {len(row.data) for row in rows} == {pack.row_bytes}
     back, places = pack.unpack(rows)
     assert places == list(range(users))
     assert same(state, back)
@@ -94,10 +95,10 @@ def test_states_that_cannot_be_read_are_left_out():
     assert places == [1, 6, 7]
     assert same(back, random_state(3))
     empty, places = pack.unpack(others)
-    assert (len(empty), places) == (0, [])
+    assert (len(empty), places, pack.pack(empty)) == (0, [], [])
 
 
-def test_the_item_that_waits_is_found_by_its_id():
+def test_the_item_that_waits_is_found_wherever_its_row_is():
     state = random_state(4)
     state.waiting[:] = torch.tensor([-1, 0, 3, 2])
     rows = packer().pack(state)

@@ -34,7 +34,9 @@ def test_events_of_many_users_in_order(store):
     assert nobody == Account()
     assert store.history("a").items == ["x", "z"]
     assert store.history("a").times.tolist() == [1, 3]
-    assert store.history("c").items == []
+    assert store.history("c").items == store.latest("c", 9) == []
+    assert store.latest("a", 9) == [("z", 3), ("x", 1)]
+    assert store.latest("a", 1) == [("z", 3)]
     store.append([event("a", "x", 4)], step)
     assert store.accounts(["a"])[0].state.data == b"x@1;z@3;x@4;"
     assert sorted(store.seen("a")) == ["x", "z"]
@@ -112,6 +114,46 @@ def test_the_oldest_states_are_evicted(store):
     store.append([event("c", "y", 2)], step)  # its state is to be made when needed
     assert store.history("c").items == ["x", "y"]
     assert store.evict(0) == 2
+
+
+def test_states_of_two_versions(store):
+    for user in "abc":
+        store.append([event(user, "x", 1)], step)
+    store.append([event("new", "x", 1)], lambda changes: [None])
+
+    def outdated(version, most=99):
+        found, after = [], 0
+        while after is not None:
+            users, after = store.outdated(version, after, most)
+            found.append(users)
+        return found
+
+    assert outdated("v2") == [["a", "b", "c"], []]
+    assert outdated("v2", 2) == [["a", "b"], ["c"], []]
+    assert outdated("v2", 1) == [["a"], ["b"], ["c"], [], []]
+    assert outdated(VERSION) == [[], []]
+    made = {user: State(version="v2", data=f"v2 of {user}".encode()) for user in "abc"}
+    store.keep([(user, store.history(user), state) for user, state in made.items()])
+    assert outdated("v2") == outdated(VERSION) == [[], []]
+    for user in "abc":
+        assert store.accounts([user], "v2")[0].state == store.accounts([user])[0].state == made[user]
+        assert store.accounts([user], VERSION)[0].state == State(version=VERSION, data=b"x@1;")
+        assert store.accounts([user], "v3")[0] == Account(events=1, last=1)
+    store.append([event("a", "y", 2)], step, VERSION)  # goes on from its own, and ends the other
+    assert store.accounts(["a"], VERSION)[0].state.data == b"x@1;y@2;"
+    assert store.accounts(["a"], "v2")[0].state is None
+    store.append([event("b", "y", 2)], lambda changes: [None], VERSION)
+    assert [store.accounts(["b"], version)[0].state for version in (VERSION, "v2")] == [None, None]
+    assert outdated("v2") == [["a"], []]
+    assert store.evict(1) == 1  # of the first version, where a's is the later one
+    assert [store.accounts(["c"], version)[0].state is None for version in (VERSION, "v2")] == [True, False]
+    assert store.drop_others("v2", 99) == 1
+    assert store.drop_others("v2", 99) == 0
+    assert store.accounts(["c"])[0].state == made["c"]
+    store.erase("c")
+    store.append([event("c", "x", 1)], lambda changes: [None])
+    assert store.accounts(["c"], "v2")[0].state is None
+    assert (store.drop_others("v3", 1), store.evict(0)) == (0, 0)
 
 
 def test_an_erased_user_is_nobody(store):

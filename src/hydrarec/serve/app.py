@@ -1,7 +1,7 @@
 """The HTTP application: requests in, batches to the engine, answers out."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI, Response
@@ -16,22 +16,31 @@ from hydrarec.serve.item_routes import changed_items, found_items
 from hydrarec.serve.metrics import MEDIA_TYPE, Measured
 from hydrarec.serve.problems import add_problems
 from hydrarec.serve.rate import RateLimit
+from hydrarec.serve.reload import Reloader, Status
 from hydrarec.serve.service import Service
 from hydrarec.serve.user_routes import user_routes
 
 
-def make_app(engine: Engine, guard: Guard, *, rate: float | None = None) -> FastAPI:
+def make_app(
+    engine: Engine, guard: Guard, *, rate: float | None = None, reopen: Callable[[], Engine] | None = None
+) -> FastAPI:
     """The application over an engine; the store is the caller's to close.
 
     Args:
         rate: requests a second that a caller may send.
+        reopen: opens the model that takes over at a reload, on the same store; None: there is no reload.
     """
     service = Service(engine)
+    reloader = None if reopen is None else Reloader(service, reopen)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.running():
+            if reloader is not None:
+                reloader.start()
             yield
+            if reloader is not None:
+                await reloader.close()
 
     app = FastAPI(
         title="hydrarec",
@@ -41,7 +50,7 @@ def make_app(engine: Engine, guard: Guard, *, rate: float | None = None) -> Fast
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.service = service
+    app.state.service, app.state.reloader = service, reloader
     app.add_middleware(BodyLimit, most=BODY_BYTES)
     if rate is not None:
         app.add_middleware(RateLimit, guard=guard, rate=rate)
@@ -49,6 +58,8 @@ def make_app(engine: Engine, guard: Guard, *, rate: float | None = None) -> Fast
     add_problems(app)
     app.include_router(_health(service))
     app.include_router(_metrics(service), dependencies=[Depends(guard)])
+    if reloader is not None:
+        app.include_router(_reload(reloader), dependencies=[Depends(guard)])
     app.include_router(user_routes(service), dependencies=[Depends(guard)])
     app.include_router(found_items(service), dependencies=[Depends(guard.anyone)])
     app.include_router(changed_items(service), dependencies=[Depends(guard)])
@@ -78,5 +89,23 @@ def _metrics(service: Service) -> APIRouter:
     async def metrics() -> Response:
         """Counts and times, as Prometheus reads them."""
         return Response(await asyncio.to_thread(service.metrics.text), media_type=MEDIA_TYPE)
+
+    return router
+
+
+def _reload(reloader: Reloader) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/admin/reload", status_code=202)
+    async def reload() -> Status:
+        """Open the run's folder again, and let what is there take over."""
+        if not reloader.reload():
+            raise HTTPException(409, "a reload is under way")
+        return reloader.status
+
+    @router.get("/admin/reload")
+    async def progress() -> Status:
+        """How far the last reload is."""
+        return reloader.status
 
     return router

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from hydrarec.data.times import instant
 from hydrarec.errors import InputError
 from hydrarec.serve.catalog import Catalog
-from hydrarec.serve.engine import Answer, Request
+from hydrarec.serve.engine import Answer, Engine, Request
 from hydrarec.serve.store import Event, History, in_order
 
 BODY_BYTES = 2**20
@@ -19,6 +19,7 @@ ID_LENGTH = 256  # characters
 K = 1_000
 HISTORY = 10_000  # events of a history, or items of a list, in a body
 LISTED = 100  # items of a list in a query
+LATEST = 20  # events that are told of a user
 _LATEST = 253_402_300_800  # seconds: the year 10000
 
 
@@ -129,6 +130,41 @@ class Question(Wanted):
             raise InputError("history: the model knows none of the items")
         when = in_order(given) if given else np.zeros(len(items), np.int64)
         return self.request(catalog, history=History(items=items, times=when))
+
+
+class KeptEvent(BaseModel):
+    item: str
+    time: int
+
+
+class Kept(BaseModel):
+    """What is kept of a user.
+
+    Attributes:
+        last: the time of the last event, by the rule for late ones; null without any.
+        bytes: size of the state; 0 where it is to be made from the history.
+        reads_time: whether answers depend on when they are asked.
+        latest: the last events, the last one first.
+    """
+
+    user: str
+    events: int
+    last: int | None
+    bytes: int
+    reads_time: bool
+    latest: list[KeptEvent]
+
+    @classmethod
+    def of(cls, engine: Engine, user: str) -> "Kept":
+        (account,) = engine.store.accounts([user], engine.version)
+        return cls(
+            user=user,
+            events=account.events,
+            last=account.last if account.events else None,
+            bytes=0 if account.state is None else len(account.state.data),
+            reads_time=engine.model.sees_request_time,
+            latest=[KeptEvent(item=item, time=time) for item, time in engine.store.latest(user, LATEST)],
+        )
 
 
 class Recommendation(BaseModel):

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from hydrarec.errors import InputError
 
-FORMAT = 2  # 1 had no items
+FORMAT = 2  # 1 had no items, and of each user one state
 _SECONDS = 10.0  # to wait for another process that writes
 _TABLES = f"""
 BEGIN IMMEDIATE;
@@ -26,12 +26,13 @@ CREATE TABLE IF NOT EXISTS events (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS event_ids ON events (user, id) WHERE id IS NOT NULL;
 CREATE TABLE IF NOT EXISTS states (
-    user INTEGER PRIMARY KEY,
-    written INTEGER NOT NULL,
+    user INTEGER NOT NULL,
     version TEXT NOT NULL,
+    written INTEGER NOT NULL,
     data BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS states_by_age ON states (written);
+CREATE UNIQUE INDEX IF NOT EXISTS states_of_users ON states (user, version);
+CREATE INDEX IF NOT EXISTS states_by_age ON states (version, written);
 CREATE TABLE IF NOT EXISTS items (
     number INTEGER PRIMARY KEY,
     item TEXT NOT NULL UNIQUE,
@@ -61,6 +62,8 @@ def connect(path: Path, *, synchronous: str = "FULL") -> sqlite3.Connection:
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: a checkpoint waits for the disk
     found = format_of(connection)
+    if found == 1:
+        connection.execute("DROP TABLE IF EXISTS states")  # made again from the events
     if found < FORMAT:
         connection.executescript(_TABLES)
     if found > FORMAT:

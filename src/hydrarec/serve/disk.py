@@ -58,15 +58,21 @@ class DiskStore(Store):
         with self._write("write") as connection:
             yield _Writes(connection)
 
-    def accounts(self, users: Sequence[str]) -> list[Account]:
+    def accounts(self, users: Sequence[str], version: str | None = None) -> list[Account]:
         with self._read() as connection:
-            return [_account(connection, user) for user in users]
+            return [_account(connection, user, version) for user in users]
 
     def history(self, user: str) -> History:
         with self._read() as connection:
             row = connection.execute("SELECT number FROM users WHERE name = ?", (user,)).fetchone() or (0,)
             rows = connection.execute("SELECT item, time FROM events WHERE user = ? ORDER BY place", row).fetchall()
         return History(items=[item for item, _ in rows], times=in_order(time for _, time in rows), owner=row[0])
+
+    def latest(self, user: str, most: int) -> list[tuple[str, int]]:
+        query = """SELECT item, time FROM events
+            WHERE user = (SELECT number FROM users WHERE name = ?) ORDER BY place DESC LIMIT ?"""
+        with self._read() as connection:
+            return connection.execute(query, (user, most)).fetchall()
 
     def seen(self, user: str) -> list[str]:
         query = "SELECT DISTINCT item FROM events WHERE user = (SELECT number FROM users WHERE name = ?)"
@@ -81,13 +87,29 @@ class DiskStore(Store):
                     _put_state(connection, history.owner, state)
 
     def evict(self, most: int) -> int:
+        dropped = 0
         with self._write("evict from") as connection:
-            (states,) = connection.execute("SELECT count(*) FROM states").fetchone()
-            connection.execute(
-                "DELETE FROM states WHERE user IN (SELECT user FROM states ORDER BY written LIMIT ?)",
-                (max(0, states - most),),
-            )
-        return max(0, int(states) - most)
+            for version, states in connection.execute(
+                "SELECT version, count(*) FROM states GROUP BY version"
+            ).fetchall():
+                oldest = "SELECT rowid FROM states WHERE version = ? ORDER BY written LIMIT ?"
+                beyond = max(0, states - most)
+                connection.execute(f"DELETE FROM states WHERE rowid IN ({oldest})", (version, beyond))
+                dropped += beyond
+        return dropped
+
+    def outdated(self, version: str, after: int, most: int) -> tuple[list[str], int | None]:
+        state = "SELECT 1 FROM states WHERE user = number"
+        query = f"""SELECT number, name, EXISTS ({state}) AND NOT EXISTS ({state} AND version = ?)
+            FROM users WHERE number > ? ORDER BY number LIMIT ?"""
+        with self._read() as connection:
+            users = connection.execute(query, (version, after, most)).fetchall()
+        return [name for _, name, is_outdated in users if is_outdated], users[-1][0] if users else None
+
+    def drop_others(self, version: str, most: int) -> int:
+        others = "SELECT rowid FROM states WHERE version != ? LIMIT ?"
+        with self._write("write") as connection:
+            return connection.execute(f"DELETE FROM states WHERE rowid IN ({others})", (version, most)).rowcount
 
     def erase(self, user: str) -> bool:
         with self._write("erase from") as connection:
@@ -195,8 +217,8 @@ class _Writes(Transaction):
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def account(self, user: str) -> Account:
-        return _account(self._connection, user)
+    def account(self, user: str, version: str | None) -> Account:
+        return _account(self._connection, user, version)
 
     def knows(self, user: str, event_id: str) -> bool:
         query = "SELECT 1 FROM events WHERE user = (SELECT number FROM users WHERE name = ?) AND id = ?"
@@ -214,15 +236,18 @@ class _Writes(Transaction):
             "INSERT INTO events (user, place, item, time, id) VALUES (?, ?, ?, ?, ?)",
             [(number, before + i, event.item, event.time, event.id) for i, event in enumerate(change.events)],
         )
+        kept = "" if state is None else state.version
+        write("DELETE FROM states WHERE user = ? AND version != ?", (number, kept))
         if state is not None:
             _put_state(self._connection, number, state)
-        elif change.account.state is not None:
-            write("DELETE FROM states WHERE user = ?", (number,))
 
 
-def _account(connection: sqlite3.Connection, user: str) -> Account:
+def _account(connection: sqlite3.Connection, user: str, version: str | None) -> Account:
     row: tuple[Any, ...] | None = connection.execute(
-        "SELECT events, last, version, data FROM users LEFT JOIN states ON user = number WHERE name = ?", (user,)
+        """SELECT events, last, version, data FROM users
+        LEFT JOIN states ON user = number AND version = coalesce(?, version)
+        WHERE name = ? ORDER BY written DESC LIMIT 1""",
+        (version, user),
     ).fetchone()
     if row is None:
         return Account()
@@ -232,6 +257,7 @@ def _account(connection: sqlite3.Connection, user: str) -> Account:
 
 def _put_state(connection: sqlite3.Connection, number: int, state: State) -> None:
     connection.execute(
-        "INSERT OR REPLACE INTO states (user, written, version, data) VALUES (?, ?, ?, ?)",
-        (number, time.time_ns(), state.version, state.data),
+        """INSERT INTO states (user, version, written, data) VALUES (?, ?, ?, ?)
+        ON CONFLICT (user, version) DO UPDATE SET written = excluded.written, data = excluded.data""",
+        (number, state.version, time.time_ns(), state.data),
     )

@@ -100,7 +100,7 @@ class Engine:
         Raises:
             StoreError: nothing was changed.
         """
-        return self.store.append(events, self.states.after)
+        return self.store.append(events, self.states.after, self.version)
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[Request]) -> list[Answer]:

@@ -44,7 +44,7 @@ def changed_items(service: Service) -> APIRouter:
     @router.delete("/items/{item:path}", status_code=204)
     async def remove(item: Item) -> None:
         """Recommend an item no more, until it is posted again."""
-        if not await asyncio.to_thread(service.engine.items.remove, item):
+        if not await asyncio.to_thread(service.remove_item, item):
             raise HTTPException(404, "there is no such item")
 
     return router

@@ -54,7 +54,7 @@ class Items:
         table = recommender.item_table
         self.rows = ItemRows(table["item"].to_pylist())
         self.view = View(catalog=Catalog(table, self.rows), ranking=Ranking.of(model))
-        self._restore(store.items())
+        self.refresh()
 
     def put(self, told: Sequence[Told]) -> list[Became]:
         """Add items, or give known ones other columns, all of them or none. One call at a time.
@@ -96,8 +96,13 @@ class Items:
                 self._show(catalog.items, _NONE, np.union1d(catalog.removed, [row]))
         return bool(row >= 0)
 
-    def _restore(self, stored: Sequence[StoredItem]) -> None:
-        """Do again what the store tells of, where the model can."""
+    def refresh(self) -> None:
+        """Do what the store tells of, where the model can. Not beside ``put`` or ``remove``.
+
+        Raises:
+            InputError: a text must be read, and the language model is gone, or is another than in training.
+        """
+        stored = self._store.items()
         told = [(each.item, each.fields) for each in stored if each.fields is not None]
         given, refused = self._form.given(told, self.view.catalog)
         if refused:

@@ -1,9 +1,9 @@
 """A store in memory: for tests, and for trying a server out. Nothing of it outlives the process."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 from threading import Lock
 
 from hydrarec.serve.store import Account, Change, Event, History, State, Store, StoredItem, Transaction, in_order
@@ -14,27 +14,53 @@ _numbers = count(1)
 @dataclass
 class _User:
     number: int = field(default_factory=lambda: next(_numbers))
-    account: Account = field(default_factory=Account)
+    last: int = 0
     events: list[Event] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
+
+    def account(self, state: State | None) -> Account:
+        return Account(events=len(self.events), last=self.last, state=state)
+
+
+class _States:
+    """By user and version, those that were written first first."""
+
+    def __init__(self) -> None:
+        self.all: dict[tuple[str, str], State] = {}
+
+    def of(self, user: str, version: str | None) -> State | None:
+        if version is not None:
+            return self.all.get((user, version))
+        return next((state for (name, _), state in reversed(self.all.items()) if name == user), None)
+
+    def put(self, user: str, state: State) -> None:
+        self.all.pop((user, state.version), None)
+        self.all[user, state.version] = state
+
+    def drop(self, which: Iterable[tuple[str, str]]) -> int:
+        return len([self.all.pop(each) for each in list(which)])
+
+    def drop_user(self, user: str) -> None:
+        self.drop([each for each in self.all if each[0] == user])
 
 
 class MemoryStore(Store):
     def __init__(self) -> None:
-        self._users: dict[str, _User] = {}  # those whose state is oldest first
+        self._users: dict[str, _User] = {}
+        self._states = _States()
         self._items: dict[str, StoredItem] = {}
         self._lock = Lock()
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         with self._lock:
-            writes = _Writes(self._users)
+            writes = _Writes(self._users, self._states)
             yield writes
             writes.take_effect()
 
-    def accounts(self, users: Sequence[str]) -> list[Account]:
+    def accounts(self, users: Sequence[str], version: str | None = None) -> list[Account]:
         with self._lock:
-            return [self._users[user].account if user in self._users else Account() for user in users]
+            return [_account(self._users, self._states, user, version) for user in users]
 
     def history(self, user: str) -> History:
         with self._lock:
@@ -42,6 +68,11 @@ class MemoryStore(Store):
             events = list(known.events)
         times = in_order(event.time for event in events)
         return History(items=[event.item for event in events], times=times, owner=known.number)
+
+    def latest(self, user: str, most: int) -> list[tuple[str, int]]:
+        with self._lock:
+            events = self._users[user].events[::-1][:most] if user in self._users else []
+        return [(event.item, event.time) for event in events]
 
     def seen(self, user: str) -> list[str]:
         return list(dict.fromkeys(self.history(user).items))
@@ -51,18 +82,29 @@ class MemoryStore(Store):
             for user, history, state in made:
                 known = self._users.get(user)
                 if known is not None and (known.number, len(known.events)) == (history.owner, len(history.items)):
-                    known.account = replace(known.account, state=state)
-                    self._users[user] = self._users.pop(user)
+                    self._states.put(user, state)
 
     def evict(self, most: int) -> int:
+        dropped = 0
         with self._lock:
-            kept = [user for user in self._users.values() if user.account.state is not None]
-            for user in kept[: max(0, len(kept) - most)]:
-                user.account = replace(user.account, state=None)
-        return max(0, len(kept) - most)
+            for version in {version for _, version in self._states.all}:
+                kept = [each for each in self._states.all if each[1] == version]
+                dropped += self._states.drop(kept[: max(0, len(kept) - most)])
+        return dropped
+
+    def outdated(self, version: str, after: int, most: int) -> tuple[list[str], int | None]:
+        with self._lock:
+            names = {user for user, _ in self._states.all} - {user for user, v in self._states.all if v == version}
+            numbers = sorted((user.number, name) for name, user in self._users.items() if user.number > after)[:most]
+        return [name for _, name in numbers if name in names], numbers[-1][0] if numbers else None
+
+    def drop_others(self, version: str, most: int) -> int:
+        with self._lock:
+            return self._states.drop(islice([each for each in self._states.all if each[1] != version], most))
 
     def erase(self, user: str) -> bool:
         with self._lock:
+            self._states.drop_user(user)
             return self._users.pop(user, None) is not None
 
     def scrub(self) -> bool:
@@ -84,15 +126,15 @@ class MemoryStore(Store):
         return 0
 
     def close(self) -> None:
-        self._users = {}
+        self._users, self._states = {}, _States()
 
 
 class _Writes(Transaction):
-    def __init__(self, users: dict[str, _User]) -> None:
-        self._users, self._changes = users, list[tuple[Change, State | None]]()
+    def __init__(self, users: dict[str, _User], states: _States) -> None:
+        self._users, self._states, self._changes = users, states, list[tuple[Change, State | None]]()
 
-    def account(self, user: str) -> Account:
-        return self._users[user].account if user in self._users else Account()
+    def account(self, user: str, version: str | None) -> Account:
+        return _account(self._users, self._states, user, version)
 
     def knows(self, user: str, event_id: str) -> bool:
         return user in self._users and event_id in self._users[user].ids
@@ -102,8 +144,14 @@ class _Writes(Transaction):
 
     def take_effect(self) -> None:
         for change, state in self._changes:
-            user = self._users.pop(change.user, None) or _User()
+            user = self._users.setdefault(change.user, _User())
             user.events += change.events
             user.ids |= {event.id for event in change.events if event.id is not None}
-            user.account = Account(events=len(user.events), last=change.times[-1], state=state)
-            self._users[change.user] = user
+            user.last = change.times[-1]
+            self._states.drop_user(change.user)
+            if state is not None:
+                self._states.put(change.user, state)
+
+
+def _account(users: dict[str, _User], states: _States, user: str, version: str | None) -> Account:
+    return users[user].account(states.of(user, version)) if user in users else Account()

@@ -37,6 +37,7 @@ class Metrics:
             registry=self._registry,
         )
         self.refused = Counter("hydrarec_refused", "Requests refused, by reason.", ["reason"], registry=self._registry)
+        self.reloads = Counter("hydrarec_reloads", "Reloads, done or failed.", ["was"], registry=self._registry)
         self.events = Counter(
             "hydrarec_events", "Events applied, and those known before.", ["was"], registry=self._registry
         )

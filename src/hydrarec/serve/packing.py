@@ -1,8 +1,8 @@
 """States of many users as bytes, one row a user, and back: all users at once.
 
 ``EncoderState.to_bytes`` describes its tensors in its bytes. In a store the version of the model does that, and a row
-is nothing but numbers, the id of the item that waits, if any does, and a checksum. Rows of items stay out of it: a
-server that has lost one item, or has got them in another order, would take one for another.
+is nothing but numbers and a checksum of them. The row of the item that waits has the item's key beside it: rows of
+items may be others when a server starts again.
 """
 
 import zlib
@@ -42,7 +42,7 @@ class StatePacker:
         self._shapes = {name: value.shape[1:] for name, value in tensors.items() if name not in self._whole}
         self._dtype = np.dtype(precision)
         self._numbers = sum(shape.numel() for shape in self._shapes.values())
-        self._fixed = 8 * len(self._whole) + self._dtype.itemsize * self._numbers  # bytes before the id
+        self.row_bytes = 8 * (1 + len(self._whole)) + self._dtype.itemsize * self._numbers + _CHECKSUM
 
     def round_(self, state: EncoderState) -> None:
         """Give the numbers the values that they have in a row."""
@@ -53,40 +53,42 @@ class StatePacker:
 
     def pack(self, state: EncoderState) -> list[State]:
         """One for each user of ``state``."""
-        tensors, users = state.tensors(), len(state)
-        waiting = tensors["waiting"].tolist()
-        tensors["waiting"] = tensors["waiting"].clamp(max=0)  # whether one does
+        tensors = state.tensors()
+        waiting = tensors["waiting"].cpu().numpy()
+        keys = np.zeros(len(waiting), np.int64)
+        keys[waiting >= 0] = self.items.keys(waiting[waiting >= 0].tolist())
         whole = torch.stack([tensors[name] for name in self._whole], 1).cpu()
-        numbers = torch.cat([tensors[name].reshape(users, -1) for name in self._shapes], 1).float().cpu()
+        numbers = torch.cat([tensors[name].flatten(1) for name in self._shapes], 1).float().cpu()
         if self.precision == "float16":
             numbers = _half(numbers)
-        table = np.concatenate([_as_bytes(whole.numpy()), _as_bytes(numbers.numpy())], 1)  # (U, row)
-        ids = [b"" if row < 0 else str(self.items.ids[row]).encode() for row in waiting]
-        rows = [row.tobytes() + item for row, item in zip(table, ids, strict=True)]
+        parts = (keys[:, None], whole.numpy(), numbers.numpy())
+        rows = [row.tobytes() for row in np.concatenate([_as_bytes(part) for part in parts], 1)]
         return [State(version=self.version, data=row + _checksum(row)) for row in rows]
 
     def unpack(self, states: Sequence[State | None]) -> tuple[EncoderState, list[int]]:
         """The states that can be read, as one, and their places; others are damaged, of another model, or None."""
-        read = [(place, state.data) for place, state in enumerate(states) if state is not None and self._reads(state)]
-        waiting = self.items([data[self._fixed : -_CHECKSUM].decode() for _, data in read])
-        data = b"".join(data[: self._fixed] for _, data in read)
-        table, places = np.frombuffer(data, np.uint8).reshape(len(read), self._fixed), [place for place, _ in read]
-        split = 8 * len(self._whole)
-        whole = np.ascontiguousarray(table[:, :split]).view(np.int64)
-        numbers = np.ascontiguousarray(table[:, split:]).view(self._dtype).astype(np.float32)
+        places = [place for place, state in enumerate(states) if state is not None and self._reads(state)]
+        data = b"".join(state.data for place in places if (state := states[place]) is not None)
+        table = np.frombuffer(data, np.uint8).reshape(len(places), self.row_bytes)
+        split = 8 * (1 + len(self._whole))
+        keys = np.ascontiguousarray(table[:, :8]).view(np.int64)[:, 0]
+        whole = np.ascontiguousarray(table[:, 8:split]).view(np.int64)
+        numbers = np.ascontiguousarray(table[:, split:-_CHECKSUM]).view(self._dtype).astype(np.float32)
         tensors: dict[str, Tensor] = {name: torch.from_numpy(whole[:, i].copy()) for i, name in enumerate(self._whole)}
         ends = np.cumsum([0, *(shape.numel() for shape in self._shapes.values())])
         for (name, shape), first, end in zip(self._shapes.items(), ends, ends[1:], strict=False):
             tensors[name] = torch.from_numpy(numbers[:, first:end].copy()).reshape(len(places), *shape)
-        lost = (tensors["waiting"] >= 0).numpy() & (waiting < 0)  # an item that the model does not know any more
-        tensors["waiting"] = torch.where(tensors["waiting"] < 0, -1, torch.from_numpy(waiting))
-        state = EncoderState(**tensors)
+        waiting = tensors["waiting"].numpy()
+        waits = waiting >= 0
+        waiting[waits] = self.items.by_keys(keys[waits], waiting[waits])
+        lost = waits & (waiting < 0)  # an item that the model does not know any more
+        found = EncoderState(**tensors)
         if lost.any():
-            state, places = state.select(torch.from_numpy(~lost)), list(compress(places, ~lost))
-        return state, places
+            found, places = found.select(torch.from_numpy(~lost)), list(compress(places, ~lost))
+        return found, places
 
     def _reads(self, state: State) -> bool:
-        whole = state.version == self.version and len(state.data) >= self._fixed + _CHECKSUM
+        whole = state.version == self.version and len(state.data) == self.row_bytes
         return whole and state.data[-_CHECKSUM:] == _checksum(state.data[:-_CHECKSUM])
 
 

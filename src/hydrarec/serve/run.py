@@ -1,5 +1,6 @@
 """The server process: a run, a store, a socket, and an end without loss."""
 
+import asyncio
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from hydrarec.serve.engine import Engine
 from hydrarec.serve.guard import Guard
 from hydrarec.serve.memory import MemoryStore
 from hydrarec.serve.packing import Precision
+from hydrarec.serve.reload import Reloader
 
 _STOP_SECONDS = 20  # for requests under way when the server is told to stop
 
@@ -40,32 +42,42 @@ def serve(
         InputError: the run, the store, the address or the key cannot be used.
     """
     guard = Guard(host, keys)
-    with _listening(host, port) as listener:
-        recommender = Recommender.load(run)
-        with MemoryStore() if folder is None else DiskStore(folder, durability=durability) as store:
-            if folder is None:
-                say("warning: without --state users are kept in memory and gone when the server ends")
-            if store.read_only:
-                say(f"warning: {store.read_only}; events are refused, requests are answered")
+    with (
+        _listening(host, port) as listener,
+        MemoryStore() if folder is None else DiskStore(folder, durability=durability) as store,
+    ):
+        if folder is None:
+            say("warning: without --state users are kept in memory and gone when the server ends")
+        if store.read_only:
+            say(f"warning: {store.read_only}; events are refused, requests are answered")
+
+        def open_engine() -> Engine:
+            # A link may point elsewhere the next moment; all of a run comes from one folder.
+            recommender = Recommender.load(run.resolve())
             engine = Engine(recommender, store, precision=precision, state_limit=state_limit)
             engine.warm_up()
-            config = uvicorn.Config(
-                make_app(engine, guard, rate=rate),
-                log_level="warning",
-                access_log=False,  # it would hold the ids of users
-                server_header=False,
-                timeout_graceful_shutdown=_STOP_SECONDS,
-            )
-            _Server(config, run, host).run(sockets=[listener])
+            return engine
+
+        app = make_app(open_engine(), guard, rate=rate, reopen=open_engine)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,  # it would hold the ids of users
+            server_header=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+        _Server(config, run, host, app.state.reloader).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, run: Path, host: str) -> None:
+    def __init__(self, config: uvicorn.Config, run: Path, host: str, reloader: Reloader) -> None:
         super().__init__(config)
-        self._serves, self._host = run, host
+        self._serves, self._host, self._reloader = run, host, reloader
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if hasattr(signal, "SIGHUP"):  # not on Windows
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reloader.reload)
         if sockets:
             name = f"[{self._host}]" if ":" in self._host else self._host
             say(f"{self._serves} is served at http://{name}:{sockets[0].getsockname()[1]}")

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from threading import Lock
 
 from hydrarec.progress import say
 from hydrarec.serve.batching import Batcher
@@ -19,16 +20,22 @@ _TIDY_SECONDS = 10.0  # between evictions
 _TIDY_SHARE = 20  # scrubbing files after erasures takes one part in so many of the time, at most
 
 
+Asked = tuple[Engine, Request]  # a request, and the engine whose rows of items it means
+
+
 class Service:
-    """The engine behind one thread that writes and one that answers."""
+    """The engine behind one thread that writes and one that answers.
+
+    Attributes:
+        engine: that serves; ``take`` puts another in its place.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.apply: Batcher[Event, bool] = Batcher(engine.apply, most=EVENTS, room=EVENTS_ROOM, name="events")
-        self.answer: Batcher[Request, Answer] = Batcher(
-            engine.answer, most=REQUESTS, room=REQUESTS_ROOM, name="answers"
-        )
-        self.put_items: Batcher[Told, Became] = Batcher(engine.items.put, most=1, room=ITEMS_ROOM, name="items")
+        self._items_change = Lock()
+        self.apply: Batcher[Event, bool] = Batcher(self._apply, most=EVENTS, room=EVENTS_ROOM, name="events")
+        self.answer: Batcher[Asked, Answer] = Batcher(self._answer, most=REQUESTS, room=REQUESTS_ROOM, name="answers")
+        self.put_items: Batcher[Told, Became] = Batcher(self._put_items, most=1, room=ITEMS_ROOM, name="items")
         self.metrics = Metrics(self._reading)
         self.erased = asyncio.Event()
         self.stopping = False
@@ -46,6 +53,32 @@ class Service:
             tidying.cancel()
             for batcher in batchers:
                 await batcher.close()
+
+    def remove_item(self, item: str) -> bool:
+        """As ``Items.remove``."""
+        with self._items_change:
+            return self.engine.items.remove(item)
+
+    def take(self, engine: Engine) -> None:
+        """Let another engine on the same store take over. It knows of all items that came and went meanwhile."""
+        with self._items_change:
+            engine.items.refresh()
+            self.engine = engine
+
+    def _apply(self, events: Sequence[Event]) -> list[bool]:
+        return self.engine.apply(events)
+
+    def _answer(self, asked: Sequence[Asked]) -> list[Answer]:
+        """Each by the engine that it was put to: when another takes over there are two for a moment."""
+        answers: dict[int, Answer] = {}
+        for engine in {id(engine): engine for engine, _ in asked}.values():
+            places = [place for place, (each, _) in enumerate(asked) if each is engine]
+            answers |= zip(places, engine.answer([asked[place][1] for place in places]), strict=True)
+        return [answers[place] for place in range(len(asked))]
+
+    def _put_items(self, items: Sequence[Told]) -> list[Became]:
+        with self._items_change:
+            return self.engine.items.put(items)
 
     def _reading(self) -> Reading:
         engine = self.engine

@@ -69,9 +69,10 @@ class UserStates:
             result[place] = after
         return result
 
+    @torch.inference_mode()
     def of(self, users: Sequence[str]) -> tuple[EncoderState, list[int]]:
         """The states of users as one, and how many events each has. Of those without any it is the initial state."""
-        accounts = self.store.accounts(users)
+        accounts = self.store.accounts(users, self.packer.version)
         state, places = self.packer.unpack([account.state if account.events else self._new for account in accounts])
         missing = sorted(set(range(len(users))) - set(places))
         if missing:

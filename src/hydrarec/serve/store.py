@@ -46,7 +46,7 @@ class Account:
     Attributes:
         events: how many there are.
         last: the latest time of them; 0 before the first.
-        state: after all of them; None where it must be made from the history.
+        state: after all of them, of the version that was asked for; None where it must be made from the history.
     """
 
     events: int = 0
@@ -113,8 +113,8 @@ class Transaction(ABC):
     """What ``Store.append`` does with a store, all of it or nothing."""
 
     @abstractmethod
-    def account(self, user: str) -> Account:
-        """An empty one for a user without events."""
+    def account(self, user: str, version: str | None) -> Account:
+        """An empty one for a user without events; ``version`` as of ``Store.accounts``."""
 
     @abstractmethod
     def knows(self, user: str, event_id: str) -> bool:
@@ -122,20 +122,24 @@ class Transaction(ABC):
 
     @abstractmethod
     def extend(self, change: Change, state: State | None) -> None:
-        """Add a change's events to the history, and replace the state."""
+        """Add a change's events to the history, and replace the states, of all versions."""
 
 
 class Store(ABC):
     """Users, their events in order, and their states.
 
     Events and the state after them are written together: after a crash at any moment either both are there or neither
-    is, and what ``append`` has returned from is there.
+    is, and what ``append`` has returned from is there. A user may have states of several versions, each of which is
+    after all events of the user.
     """
 
     read_only: str | None = None  # why nothing can be written
 
-    def append(self, events: Sequence[Event], step: Step) -> list[bool]:
+    def append(self, events: Sequence[Event], step: Step, version: str | None = None) -> list[bool]:
         """Add events to their users' histories in the order given, and replace the states by what ``step`` makes.
+
+        Args:
+            version: of the states that ``step`` goes on from; None: those that were written last.
 
         Returns:
             of each event, whether it was new; others change nothing.
@@ -148,7 +152,7 @@ class Store(ABC):
             drafts: dict[str, _Draft] = {}
             for event in events:
                 if event.user not in drafts:
-                    drafts[event.user] = _Draft(event.user, transaction)
+                    drafts[event.user] = _Draft(event.user, transaction, version)
                 new.append(drafts[event.user].add(event))
             changes = [draft.change for draft in drafts.values() if draft.change.events]
             for change, state in zip(changes, step(changes) if changes else [], strict=True):
@@ -160,12 +164,16 @@ class Store(ABC):
         """One at a time; it takes effect when its block ends without an error, durably."""
 
     @abstractmethod
-    def accounts(self, users: Sequence[str]) -> list[Account]:
-        """Of each user, all as of one moment."""
+    def accounts(self, users: Sequence[str], version: str | None = None) -> list[Account]:
+        """Of each user, all as of one moment, with the states of ``version``; None: those that were written last."""
 
     @abstractmethod
     def history(self, user: str) -> History:
         """All events of a user; empty where there is none."""
+
+    @abstractmethod
+    def latest(self, user: str, most: int) -> list[tuple[str, int]]:
+        """Item and time, as the caller said it, of a user's last events, the last one first."""
 
     @abstractmethod
     def seen(self, user: str) -> list[str]:
@@ -173,11 +181,26 @@ class Store(ABC):
 
     @abstractmethod
     def keep(self, made: Sequence[tuple[str, History, State]]) -> None:
-        """Store states of users made from histories, but not where the user has another one by now."""
+        """Store states of users made from histories, but not where the user has other events by now."""
 
     @abstractmethod
     def evict(self, most: int) -> int:
-        """Drop the states that were written longest ago, so that ``most`` stay; how many were dropped."""
+        """Drop the states that were written longest ago, so that ``most`` of a version stay; how many were dropped."""
+
+    @abstractmethod
+    def outdated(self, version: str, after: int, most: int) -> tuple[list[str], int | None]:
+        """Of the next ``most`` users, those with a state of another version and none of this.
+
+        Args:
+            after: 0, or what the call before gave.
+
+        Returns:
+            users, and what to go on after; None when there is nobody left.
+        """
+
+    @abstractmethod
+    def drop_others(self, version: str, most: int) -> int:
+        """Drop states of other versions, ``most`` at most; how many were dropped."""
 
     @abstractmethod
     def erase(self, user: str) -> bool:
@@ -213,9 +236,9 @@ class Store(ABC):
 class _Draft:
     """The change of one user while its events are looked at."""
 
-    def __init__(self, user: str, transaction: Transaction) -> None:
+    def __init__(self, user: str, transaction: Transaction, version: str | None) -> None:
         self._transaction, self._ids = transaction, set[str]()
-        self.change = Change(user=user, account=transaction.account(user), events=[])
+        self.change = Change(user=user, account=transaction.account(user, version), events=[])
 
     def add(self, event: Event) -> bool:
         if event.id is not None:

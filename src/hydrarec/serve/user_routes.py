@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.exceptions import HTTPException
 
-from hydrarec.serve.bodies import ID_LENGTH, NewEvents, Question, Recommendations, Stored, Wanted
+from hydrarec.serve.bodies import ID_LENGTH, Kept, NewEvents, Question, Recommendations, Stored, Wanted
 from hydrarec.serve.service import Service
 
 User = Annotated[str, Path(min_length=1, max_length=ID_LENGTH)]
@@ -26,16 +26,23 @@ def user_routes(service: Service) -> APIRouter:
 
     @router.get("/users/{user:path}/recommendations")
     async def recommendations(user: User, wanted: Annotated[Wanted, Query()]) -> Recommendations:
-        (answer,) = await service.answer([wanted.request(service.engine.catalog, user=user)])
+        engine = service.engine
+        (answer,) = await service.answer([(engine, wanted.request(engine.catalog, user=user))])
         if not answer.events:
             raise HTTPException(404, "this user has no events; POST /events stores some, POST /recommend needs none")
         return Recommendations.of(answer, user)
 
+    @router.get("/users/{user:path}/state")
+    async def state(user: User) -> Kept:
+        """How many events there are of a user, the last of them, and the size of the state that stands for all."""
+        return await asyncio.to_thread(Kept.of, service.engine, user)
+
     @router.post("/recommend")
     async def recommend(body: Question) -> Recommendations:
         """Recommend for a history; nothing of it is stored."""
-        question = body.question(service.engine.catalog, needs_times=service.engine.model.sees_request_time)
-        (answer,) = await service.answer([question])
+        engine = service.engine
+        question = body.question(engine.catalog, needs_times=engine.model.sees_request_time)
+        (answer,) = await service.answer([(engine, question)])
         return Recommendations.of(answer)
 
     @router.delete("/users/{user:path}", status_code=204)

@@ -1,0 +1,122 @@
+"""Another model takes over while the old one answers."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import Event
+from typing import Literal
+
+from hydrarec.errors import HydrarecError
+from hydrarec.progress import say
+from hydrarec.serve.engine import Engine
+from hydrarec.serve.service import Service
+from hydrarec.serve.store import StoreError
+
+_LOOKED_AT = 500  # users at once
+_USERS = 32  # whose states are made in one go
+_PASSES = 5  # over users who were active meanwhile; those that are left are made when they are asked for
+_SHARE = 1  # of the time: after each go as long a pause, for clients
+_DROPPED = 200  # states in one go: writes wait for it
+
+
+@dataclass(frozen=True)
+class Status:
+    """Attributes:
+    doing: ``serving``, or a step of a reload; ``failed``: the last reload did, and the old model answers.
+    made: states, in this reload.
+    """
+
+    doing: Literal["serving", "opening", "making states", "taking over", "failed"] = "serving"
+    made: int = 0
+    error: str = ""
+
+
+class Reloader:
+    """Args:
+    open_engine: the model that is to take over, on the store of the service.
+    """
+
+    def __init__(self, service: Service, open_engine: Callable[[], Engine]) -> None:
+        self._service, self._open = service, open_engine
+        self.status = Status()
+        self._stop, self._closing = Event(), False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Make the states that the store has of other models anew, for the engine that serves already."""
+        self._task = asyncio.create_task(self._settle(self._service.engine))
+
+    def reload(self) -> bool:
+        """Begin; false where one is under way."""
+        if self.status.doing not in ("serving", "failed"):
+            return False
+        self.status = Status("opening")
+        self._task = asyncio.create_task(self._reload(self._task))
+        return True
+
+    async def close(self) -> None:
+        self._closing = True
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+
+    async def _reload(self, before: asyncio.Task[None] | None) -> None:
+        """Args:
+        before: what the last reload has left to do, which another will do.
+        """
+        if before is not None:
+            self._stop.set()
+            await before
+            if self._closing:
+                return
+            self._stop.clear()
+        try:
+            engine = await asyncio.to_thread(self._open)
+            self.status = Status("making states")
+            if not engine.store.read_only:
+                await asyncio.to_thread(self._make_states, engine)
+            if self._stop.is_set():
+                return
+            self.status = replace(self.status, doing="taking over")
+            await asyncio.to_thread(self._service.take, engine)
+        except Exception as error:
+            said = str(error) if isinstance(error, HydrarecError) else f"{type(error).__name__}: {error}"
+            say(f"warning: the reload failed, the old model answers: {said}")
+            self.status = Status("failed", error=said)
+            self._service.metrics.reloads.labels("failed").inc()
+            return
+        self.status = replace(self.status, doing="serving")
+        self._service.metrics.reloads.labels("done").inc()
+        say(f"model {engine.version} answers")
+        await self._settle(engine)
+
+    async def _settle(self, engine: Engine) -> None:
+        """What is left to do when an engine serves."""
+        if engine.store.read_only:
+            return
+        try:
+            await asyncio.to_thread(self._make_states, engine)
+            await asyncio.to_thread(self._drop_others, engine)
+        except StoreError as error:
+            say(f"warning: states of another model stay as they are: {error}")
+
+    def _make_states(self, engine: Engine) -> None:
+        """Make the states of all users who have one of another model, and of those who were active meanwhile."""
+        for _ in range(_PASSES):
+            after: int | None = 0
+            before = self.status.made
+            while after is not None:
+                users, after = engine.store.outdated(engine.version, after, _LOOKED_AT)
+                for first in range(0, len(users), _USERS):
+                    began, some = time.monotonic(), users[first : first + _USERS]
+                    engine.states.of(some)
+                    self.status = replace(self.status, made=self.status.made + len(some))
+                    if self._stop.wait(_SHARE * (time.monotonic() - began)):
+                        return
+            if self.status.made - before < _USERS:
+                return
+
+    def _drop_others(self, engine: Engine) -> None:
+        while not self._stop.wait(0.01) and engine.store.drop_others(engine.version, _DROPPED):
+            pass
