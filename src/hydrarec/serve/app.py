@@ -14,6 +14,7 @@ from hydrarec.serve.engine import Engine
 from hydrarec.serve.guard import Guard
 from hydrarec.serve.item_routes import changed_items, found_items
 from hydrarec.serve.metrics import MEDIA_TYPE, Measured
+from hydrarec.serve.page import page_routes
 from hydrarec.serve.problems import add_problems
 from hydrarec.serve.rate import RateLimit
 from hydrarec.serve.reload import Reloader, Status
@@ -57,6 +58,7 @@ def make_app(
     app.add_middleware(Measured, metrics=service.metrics)
     add_problems(app)
     app.include_router(_health(service))
+    app.include_router(page_routes(), dependencies=[Depends(guard.anyone)])
     app.include_router(_metrics(service), dependencies=[Depends(guard)])
     if reloader is not None:
         app.include_router(_reload(reloader), dependencies=[Depends(guard)])
