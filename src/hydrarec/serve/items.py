@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import torch
 from torch import Tensor
 
 from hydrarec.errors import InputError
