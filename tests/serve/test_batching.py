@@ -93,6 +93,19 @@ def test_a_caller_that_is_gone_does_not_disturb():
     run(scenario)
 
 
+def test_closing_finishes_what_is_under_way():
+    async def scenario(work, batcher):
+        call = await first_under_way(work, batcher)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+        work.go.set()
+        await closing
+        assert await call == [2]
+
+    run(scenario)
+
+
 def test_closing_finishes_what_waits():
     async def scenario(work, batcher):
         calls = [await first_under_way(work, batcher), asyncio.create_task(batcher([2]))]

@@ -30,7 +30,7 @@ class Batcher(Generic[T, R]):
     def __init__(self, work: Callable[[Sequence[T]], Sequence[R]], *, most: int, room: int, name: str) -> None:
         self._work, self._most, self._room = work, most, room
         self._waiting: deque[tuple[list[T], asyncio.Future[list[R]]]] = deque()
-        self._size = 0
+        self._size, self._closing = 0, False
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, name)
         self._task: asyncio.Task[None] | None = None
@@ -56,16 +56,18 @@ class Batcher(Generic[T, R]):
         return await future
 
     async def close(self) -> None:
-        """Finish what waits."""
-        while self._waiting:
-            await asyncio.sleep(0.01)
+        """Finish what waits and what is under way."""
+        self._closing = True
+        self._arrived.set()
         if self._task is not None:
-            self._task.cancel()
+            await self._task
         await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
 
     async def _run(self) -> None:
-        while True:
+        while self._waiting or not self._closing:
             await self._arrived.wait()
+            if not self._waiting:  # closing woke it
+                continue
             calls = self._take()
             things = [thing for call, _ in calls for thing in call]
             try:
