@@ -72,4 +72,5 @@ def _(
     hidden: Tensor, catalog: Tensor, targets: Tensor, gradients: bool = True, half: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     shapes = (hidden.shape, catalog.shape) if gradients else ((0,), (0,))
-    return (hidden.new_empty(()), *(hidden.new_empty(shape) for shape in shapes))  # type: ignore[return-value]
+    d_hidden, d_catalog = (hidden.new_empty(shape) for shape in shapes)
+    return hidden.new_empty(()), d_hidden, d_catalog

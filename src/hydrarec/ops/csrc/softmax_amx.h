@@ -101,12 +101,6 @@ class AmxProducts {
   const float* item_steps(const float* strip) const { return strip + bytes_size(ITEMS) + halves_size(ITEMS); }
   float* scratch(float* strip) const { return strip + bytes_size(ITEMS) + halves_size(ITEMS) + ITEMS; }
 
-  static void turn(float* tile) {
-    alignas(64) float turned[TILE];
-    transpose(16, 16, tile, 16, turned, 16, 16);
-    memcpy(tile, turned, sizeof(turned));
-  }
-
   // 16 rows from the n that are left, zeros behind them.
   void read_bytes(int64_t n, const float* from, int64_t from_row, float* tiles, float* steps) const {
     for (int64_t r = 0; r < 16; r++)

@@ -2,9 +2,7 @@
 // 2^-8 of |h| |c| / sqrt(d). Sums, exponentials and normalisers are in float32.
 #pragma once
 
-#include "amx_multiply.h"
-#include "amx_split.h"
-#include "softmax_tile.h"
+#include "softmax_sums.h"
 
 #if defined(HYDRAREC_AMX)
 namespace {
@@ -90,7 +88,7 @@ class HalfProducts {
     constexpr int64_t next_item = EVENTS / 32 * TILE, next_event = ITEMS / 32 * TILE;
     const vf highest[2] = {load(given.highest), load(given.highest + 16)};
     const vf log_sum[2] = {load(given.log_sum), load(given.log_sum + 16)};
-    const vi own[2] = {load_targets(given.own), load_targets(given.own + 16)};
+    const vi own[2] = {targets(given.own), targets(given.own + 16)};
     const auto gradient = [&](int64_t v, int64_t t) {
       if (v >= n) return vu{};
       const vf p = vexp2((load(logits + v * EVENTS + 16 * t) - highest[t]) - log_sum[t]);
@@ -102,15 +100,8 @@ class HalfProducts {
       store(for_events, pair(a, c)), store(for_events + next_event, pair(b, e));
     }
   }
-  static vi load_targets(const int32_t* own) { return (vi)_mm512_loadu_si512(own); }
   // The upper half of this float is x in bfloat16.
   static vu round_up_half(vf x) { return (vu)x + 0x8000u; }
-
-  static void turn(float* tile) {
-    alignas(64) float turned[TILE];
-    transpose(16, 16, tile, 16, turned, 16, 16);
-    memcpy(tile, turned, sizeof(turned));
-  }
 
   vf read(int64_t left, const float* from, int64_t i) const {
     return left > 0 && i < d ? load_some(from + i, d - i) : vf{};
