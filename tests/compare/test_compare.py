@@ -82,6 +82,8 @@ def test_every_run_is_a_file_with_all_that_is_known_of_it(done):
     hydra = found["shop-loo/hydra-1.json"]
     assert "domain_curves" not in hydra
     assert [entry[0] for entry in hydra["curve"]] == list(range(1, hydra["epochs"] + 1))
+    assert len(hydra["losses"]) == hydra["epochs"]
+    assert hydra["losses"][-1] < hydra["losses"][0]
     assert max(entry[1] for entry in hydra["curve"]) == pytest.approx(hydra["validation"]["NDCG@10"], abs=1e-6)
     assert hydra["machine"]["threads"] == 1  # as many runs at a time as there are cores
 

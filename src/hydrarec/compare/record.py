@@ -36,10 +36,11 @@ def record(run: Run, dataset: Dataset, about: dict[str, Any], part: Part | None)
         part: what it is measured on; None: nothing, it is a trial.
 
     Returns:
-        Among others ``recipe``, all settings; ``curve``, [epoch, validation NDCG@10, seconds, CPU seconds] at every
-        validation, with domains ``domain_curves``, the validation NDCG@10 of each at the same epochs; and where the run
-        is measured ``metrics``, ``intervals``, ``ndcg10`` and ``hr10`` (NDCG@10 and HR@10 of each target in order, see
-        ``values.pack``) and ``query_users`` (the user row of each; None where every target is another user's).
+        Among others ``recipe``, all settings; ``losses``, the mean training loss of each epoch; ``curve``, [epoch,
+        validation NDCG@10, seconds, CPU seconds] at every validation, with domains ``domain_curves``, the validation
+        NDCG@10 of each at the same epochs; and where the run is measured ``metrics``, ``intervals``, ``ndcg10`` and
+        ``hr10`` (NDCG@10 and HR@10 of each target in order, see ``values.pack``) and ``query_users`` (the user row of
+        each; None where every target is another user's).
     """
     results = run.metrics
     found = {
@@ -94,10 +95,11 @@ def _curves(run: Run) -> dict[str, Any]:
     log = run.path / "log.jsonl"
     entries = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     validated = [entry for entry in entries if SELECT in entry]
+    losses = [round(entry["loss"], 5) for entry in entries if "loss" in entry]
     curve = [
         [entry["epoch"], round(entry[SELECT], 6), entry["seconds"], entry.get("cpu_seconds", entry["seconds"])]
         for entry in validated
     ]
     names = sorted({name for entry in validated for name in entry.get("domains", {})})
     of_domains = {name: [round(entry["domains"][name][SELECT], 6) for entry in validated] for name in names}
-    return {"curve": curve, **({"domain_curves": of_domains} if of_domains else {})}
+    return {"curve": curve, "losses": losses, **({"domain_curves": of_domains} if of_domains else {})}
