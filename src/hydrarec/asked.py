@@ -14,6 +14,7 @@ from hydrarec.data.store import Dataset
 from hydrarec.data.stretches import stretch_pairs
 from hydrarec.errors import InputError
 from hydrarec.frames import histories_of
+from hydrarec.items.fallback import rows_beyond
 from hydrarec.items.vocabulary import Vocabulary
 
 
@@ -101,12 +102,18 @@ def of_users(dataset: Dataset, users: Any, at: int | None = None) -> Asked:
 
 
 def of_histories(
-    vocabulary: Vocabulary, given: Any, *, times: Any = None, at: int | None = None, strict: bool = False
+    vocabulary: Vocabulary,
+    given: Any,
+    *,
+    times: Any = None,
+    at: int | None = None,
+    strict: bool = False,
+    unknown_too: bool = False,
 ) -> Asked:
-    """Histories of item ids, as ``hydrarec.frames.histories_of`` reads them, without unknown items.
+    """Histories of item ids, as ``hydrarec.frames.histories_of`` reads them.
 
-    Unknown items are named in a warning. ``times`` are those of a mapping or of lists, of the same shape; without
-    ``at`` the request is made when the last event given was.
+    Unknown items are left out, and named in a warning; with ``unknown_too`` they get rows of a fallback. ``times`` are
+    those of a mapping or of lists, of the same shape; without ``at`` the request is made when the last event given was.
 
     Raises:
         InputError: ``given`` cannot be read, or with ``strict``, an item is unknown.
@@ -114,6 +121,9 @@ def of_histories(
     histories = histories_of(given, at, times)
     rows = vocabulary.rows(histories.items)
     known = rows >= 0
+    if unknown_too and not strict:
+        rows[~known] = rows_beyond(histories.items[int(place)] for place in np.flatnonzero(~known))
+        known = np.ones_like(known)
     if not known.all():
         unknown = list(dict.fromkeys(str(histories.items[int(place)]) for place in np.flatnonzero(~known)))
         named = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else "")

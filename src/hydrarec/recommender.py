@@ -188,7 +188,8 @@ class Recommender:
             exclude_seen: leave out items of the history, however long it is.
             candidates: rank only these item ids.
             domain: rank only items of this domain, where the data has domains; the whole history is read all the same.
-            strict: unknown item ids are an error; otherwise they are named in a warning and skipped.
+            strict: unknown item ids are an error; otherwise they are named in a warning and skipped, or read by
+                a shared vector where the model has those (``items.unseen``).
 
         Returns:
             A table ``user``, ``rank`` (from 1), ``item``, ``score``, best first: an Arrow table, or a frame of the
@@ -220,7 +221,9 @@ class Recommender:
         if users is not None:
             asked = of_users(self.dataset, users, moment)
         else:
-            asked = of_histories(self.vocabulary, histories, times=times, at=moment, strict=strict)
+            asked = of_histories(
+                self.vocabulary, histories, times=times, at=moment, strict=strict, unknown_too=self._reads_unknown
+            )
             if len(empty := np.flatnonzero(asked.first == asked.end)):
                 raise InputError(
                     f"user {asked.users[empty[0]].as_py()!r} has no event with an item that the model knows"
@@ -257,10 +260,14 @@ class Recommender:
         if len(events) != len(state):
             raise InputError(f"{len(events)} lists of events for the states of {len(state)} users")
         model = self._recurrent()
-        asked = of_histories(self.vocabulary, list(events), times=times, strict=strict)
+        asked = of_histories(self.vocabulary, list(events), times=times, strict=strict, unknown_too=self._reads_unknown)
         if model.sees_request_time and asked.times is None:
             raise InputError("this model reads when events happen; give their times")
         return observe(model, asked.batch().to(self.device), state)
+
+    @property
+    def _reads_unknown(self) -> bool:
+        return isinstance(self.model, NeuralModel) and self.model.reads_unknown_items
 
     def _recurrent(self) -> RecurrentModel:
         if not isinstance(self.model, RecurrentModel):

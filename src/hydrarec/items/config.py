@@ -60,6 +60,8 @@ class ItemsConfig:
         buckets: rows of ``hashed`` that items share; 0: the square root of their number.
         hashes: how many of these rows an item is the sum of (``hashed``); 0: the product of one, and of one that it
             shares with its neighbours, so that no two items have both.
+        unseen: share of the known items that a step reads as if they were unknown, so that ``unseen_vectors`` shared
+            vectors learn to stand for items that training never saw; 0: these keep the vectors they began with.
         text: which language model reads which text.
         center: take from each text vector the mean of those of its domain: what all of them have in common tells
             nothing, and hides what sets them apart.
@@ -72,6 +74,8 @@ class ItemsConfig:
     dtype: Literal["float16", "bfloat16", "float32"] = "float16"
     buckets: int = 0
     hashes: int = 0
+    unseen: float = 0.0
+    unseen_vectors: int = 16
     text: TextConfig = field(default_factory=TextConfig)
     center: bool = True
     adapter: int = 0
@@ -81,6 +85,12 @@ class ItemsConfig:
         for name in ("adapter", "buckets", "hashes"):
             if getattr(self, name) < 0:
                 raise InputError(f"items.{name} is {getattr(self, name)}; it must not be negative")
+        if not 0 <= self.unseen < 1:
+            raise InputError(f"items.unseen is {self.unseen}; it must lie in [0, 1)")
+        if self.unseen_vectors < 1:
+            raise InputError(f"items.unseen_vectors is {self.unseen_vectors}; it must be at least 1")
+        if self.unseen and self.kind != "table":
+            raise InputError("items.unseen is for items known by their id alone; with a text they are never unknown")
         if self.hashes and not self.buckets:
             raise InputError("items.hashes chooses among rows of a table; say how many there are: items.buckets")
         if self.kind == "text" and self.storage != "full":

@@ -5,19 +5,33 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from hydrarec.items.fallback import Fallback
+
 
 class ItemEncoder(nn.Module, ABC):
     """Vectors of V items by row.
 
     Attributes:
         n_items: V.
+        fallback: what histories read for items that training never saw; None: whatever vector these have.
     """
 
     n_items: int
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.fallback: Fallback | None = None
+
     @abstractmethod
     def encode(self, rows: Tensor) -> Tensor:
         """Vectors of ``rows``: (n,) int64 -> (n, d), or (...) -> (..., d)."""
+
+    def encode_history(self, rows: Tensor) -> Tensor:
+        """The same for the items of histories, (n,) -> (n, d). Where there is a fallback, rows may go beyond V."""
+        if self.fallback is None:
+            return self.encode(rows)
+        replaced: Tensor = self.fallback(self.encode(self.fallback.rows_of(rows)), rows)
+        return replaced
 
     @abstractmethod
     def catalog(self) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hydrarec.items.compact import FloatTable
+from hydrarec.items.mix import mix
 from hydrarec.items.rows import RowEncoder, RowTable
 
 
@@ -89,14 +90,7 @@ class MultiHash(RowEncoder):
     def buckets(self, rows: Tensor) -> Tensor:
         """(...) int64 -> (..., hashes) int64 rows of ``shared``."""
         numbered = rows[..., None] * self.hashes + torch.arange(self.hashes, device=rows.device)
-        return _mix(numbered) % self.shared.n_items
+        return mix(numbered) % self.shared.n_items
 
     def add(self, n: int) -> None:
         self.n_items += n
-
-
-def _mix(keys: Tensor) -> Tensor:
-    """Whole numbers (...) from 0 that look random: MurmurHash3's finaliser, without the sign."""
-    for factor in (-0xAE502812AA7333, -0x3B314601E57A13AD):  # 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53 as int64
-        keys = (keys ^ ((keys >> 33) & 0x7FFFFFFF)) * factor
-    return (keys ^ ((keys >> 33) & 0x7FFFFFFF)) & 0x7FFFFFFFFFFFFFFF

@@ -11,6 +11,7 @@ from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.items.config import ItemsConfig
 from hydrarec.items.contract import ItemEncoder
+from hydrarec.items.fallback import Fallback
 from hydrarec.items.tables import new_table, saved_table
 from hydrarec.items.text.items import TextItems
 from hydrarec.items.text.source import TextSource
@@ -38,6 +39,9 @@ def new_items(
     """
     table = None if config.kind == "text" else new_table(config, dataset.n_items, width, folder)
     if table is not None and config.kind == "table":
+        if config.unseen:
+            known = torch.from_numpy(counts > 0)
+            table.fallback = Fallback(config.unseen_vectors, width, known, share=config.unseen)
         return table, None
     source = TextSource(config.text)
     texts, has_text = source.sentences(dataset.item_table)
@@ -68,7 +72,7 @@ def new_items(
 
 # Tensors of a saved model with a row for each item.
 _OF_TABLES = ("weight", "squares", "codes", "scale")
-_BY_ITEM = {f"items.{name}" for name in ("vectors", "item_domains", "known", "gathered", *_OF_TABLES)}
+_BY_ITEM = {f"items.{name}" for name in ("vectors", "item_domains", "known", "fallback.known", "gathered", *_OF_TABLES)}
 _BY_ITEM |= {f"items.table.{name}" for name in _OF_TABLES} | {"domains.item_domains"}
 
 
@@ -87,7 +91,10 @@ def saved_items(
     """
     own: dict[str, Any] = {name.removeprefix("items."): t for name, t in tensors.items() if name.startswith("items.")}
     if config.kind == "table":
-        return saved_table(config, n_items, width, own, folder)
+        alone = saved_table(config, n_items, width, own, folder)
+        if config.unseen:
+            alone.fallback = Fallback.like(own["fallback.weight"], own["fallback.known"][:n_items], config.unseen)
+        return alone
     table = None
     if config.kind == "both":
         of_table = {name.removeprefix("table."): t for name, t in own.items() if name.startswith("table.")}

@@ -32,5 +32,5 @@ class FuXiLinear(NeuralModel):
         return self.config.time
 
     def encode(self, batch: Batch) -> Tensor:
-        hidden: Tensor = self.encoder(self.items.encode(batch.items), batch)
+        hidden: Tensor = self.encoder(self.items.encode_history(batch.items), batch)
         return hidden

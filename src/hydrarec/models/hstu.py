@@ -46,6 +46,6 @@ class HSTU(NeuralModel):
         return self.config.time
 
     def encode(self, batch: Batch) -> Tensor:
-        x = self.items.encode(batch.items) * math.sqrt(self.config.d_model)
+        x = self.items.encode_history(batch.items) * math.sqrt(self.config.d_model)
         moments = (batch.times, batch.request_times) if self.config.time else ()
         return in_rectangles(self.encoder, batch.offsets, x, *moments)

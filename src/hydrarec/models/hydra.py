@@ -57,6 +57,11 @@ class Hydra(RecurrentModel):
         return model.eval()
 
     @property
+    def reads_unknown_items(self) -> bool:
+        """Not where items have domains: that of an unknown one is not known either."""
+        return super().reads_unknown_items and self.domains is None
+
+    @property
     def sees_request_time(self) -> bool:
         return self.config.time
 
@@ -72,5 +77,5 @@ class Hydra(RecurrentModel):
 
     def _inputs(self, batch: Batch) -> Tensor:
         """(T, d) vectors of the events' items, and of their domains."""
-        x = self.items.encode(batch.items)
+        x = self.items.encode_history(batch.items)
         return x if self.domains is None else x + self.domains.encode(batch.items)

@@ -72,6 +72,11 @@ class NeuralModel(nn.Module, Model):
         return self.items.n_items
 
     @property
+    def reads_unknown_items(self) -> bool:
+        """Whether histories may have items without a row (``items.fallback.rows_beyond``)."""
+        return self.items.fallback is not None
+
+    @property
     def scale(self) -> float:
         """What dot products are multiplied by."""
         return 1 / self.config.temperature if self.config.normalize else 1.0
@@ -144,5 +149,5 @@ class TimedModel(NeuralModel):
 
     def inputs(self, batch: Batch, scale: float = 1.0) -> Tensor:
         """(T, d) item vectors times ``scale``, and the features of time where they are asked for."""
-        x = self.items.encode(batch.items) * scale
+        x = self.items.encode_history(batch.items) * scale
         return x + self.time(Gaps.of(batch)) if self.config.time else x

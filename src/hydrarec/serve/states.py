@@ -22,7 +22,7 @@ _READ_EVENTS = 8_192  # of histories at once
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A history as the model reads it: item rows (n,) int64 that it knows, and their times (n,) int64."""
+    """A history as the model reads it: item rows (n,) int64, and their times (n,) int64."""
 
     rows: np.ndarray
     times: np.ndarray
@@ -43,7 +43,9 @@ class UserStates:
         self._new = packer.pack(model.initial_state(1))[0]
 
     def known(self, history: History) -> Known:
-        """Without the items that the model does not know. They stay in the store: a later model may know them."""
+        """What the model reads of a history. All of it stays in the store: a later model may know more items."""
+        if self.model.reads_unknown_items:
+            return Known(rows=self.items.with_unknown(history.items), times=history.times)
         rows = self.items(history.items)
         return Known(rows=rows[rows >= 0], times=history.times[rows >= 0])
 

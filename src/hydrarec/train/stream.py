@@ -208,6 +208,8 @@ def _admit(
     assert isinstance(items, ItemTable | RowEncoder)
     items.renew(torch.from_numpy(admitted.reused))
     items.add(admitted.grown)
+    if items.fallback is not None:
+        items.fallback.admit(torch.from_numpy(admitted.reused), admitted.grown)
 
     rows = vocabulary.rows(ids)
     data = in_rows(whole, rows, _item_table(vocabulary, whole, rows, table))
@@ -276,7 +278,10 @@ def _train(model: NeuralModel, data: Dataset, fresh: np.ndarray, settings: Setti
     training = Fit(model, settings.train, make_loss(settings.loss, counts.to(device)))
     with progress.task("train", total=round(total), unit="events") as task:
         training.report = task.advance
-        return training.run(data, ends, fresh).seconds
+        seconds = training.run(data, ends, fresh).seconds
+    if model.items.fallback is not None:
+        model.items.fallback.known.copy_(counts > 0)
+    return seconds
 
 
 def _write(folder: Path, run: Run, model: NeuralModel, data: Dataset, whole: Dataset, day: Day) -> None:
