@@ -49,7 +49,7 @@ def shown(changes):
     """Targets of every batch of a training."""
     batches: list = []
 
-    def loss(hidden, catalog, targets, scale):
+    def loss(hidden, catalog, targets, scale, among=None):
         batches.append(targets.tolist())
         return SOFTMAX(hidden, catalog, targets, scale)
 

@@ -40,7 +40,7 @@ def seen_by_the_loss(changes, epochs=1):
     """(pairs, d) hidden states of the last epoch, by the events that follow them; no item occurs twice."""
     shown, following = [], []
 
-    def loss(hidden, catalog, targets, scale):
+    def loss(hidden, catalog, targets, scale, among=None):
         shown.append(hidden.detach().clone())
         following.append(targets)
         return SOFTMAX(hidden, catalog, targets, scale)

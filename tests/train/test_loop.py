@@ -173,7 +173,7 @@ def test_a_line_cut_off_by_a_crash_is_dropped(tmp_path):
 def nan_at(step, where):
     calls: list = []
 
-    def loss(hidden, catalog, targets, scale):
+    def loss(hidden, catalog, targets, scale, among=None):
         calls.append(1)
         value = SOFTMAX(hidden, catalog, targets, scale)
         if len(calls) != step:
@@ -250,7 +250,7 @@ def test_nothing_to_train_on():
 def test_the_loss_sees_every_pair_once_an_epoch():
     pairs: list = []
 
-    def loss(hidden, catalog, targets, scale):
+    def loss(hidden, catalog, targets, scale, among=None):
         pairs.extend(targets.tolist())
         return SOFTMAX(hidden, catalog, targets, scale)
 

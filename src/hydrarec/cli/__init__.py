@@ -11,6 +11,7 @@ from rich.console import Console
 from hydrarec._version import __version__
 from hydrarec.errors import HydrarecError, InputError
 
+given: list[str] = []  # the arguments of the command in progress, for those that start it again in other processes
 app = App(
     name="hydrarec",
     help="Next-item recommendation from a table of events, with multi-head latent Mamba.",
@@ -42,11 +43,12 @@ for _place, (_name, _help) in enumerate(_COMMANDS.items()):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0 done, 1 failed while working, 2 bad input or usage, 130 interrupted."""
+    given[:] = sys.argv[1:] if arguments is None else arguments
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             app(
-                list(arguments) if arguments is not None else None,
+                given,
                 error_console=Console(stderr=True),
                 exit_on_error=False,
                 print_error=False,

@@ -1,5 +1,6 @@
 """``hydrarec train``."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,7 @@ def train(
     seed: int | None = None,
     resume: Literal["auto", "never"] = "auto",
     device: str = "cpu",
+    procs: int = 1,
     columns: Columns = _COLUMNS,
     protocol: ProtocolChoice = _PROTOCOL,
     json: Json = False,
@@ -51,15 +53,23 @@ def train(
         auto: go on with an unfinished run of the same settings; never: begin again.
     device
         cpu, cuda, ...
+    procs
+        Processes on this machine that train together; torchrun starts them on many.
     """
     from hydrarec.cli.output import print_day, print_groups, print_json, print_metrics, seconds
     from hydrarec.errors import InputError
     from hydrarec.evaluate.groups import of_domains
-    from hydrarec.progress import reporter, say
+    from hydrarec.processes import is_first, joined
+    from hydrarec.progress import Silent, reporter, say
     from hydrarec.train.fit import fit
     from hydrarec.train.stream import continue_run
     from hydrarec.train.train import summary
 
+    several = procs > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and continue_ is not None:
+        raise InputError("a run goes on with --continue in one process; leave out torchrun and --procs")
+    if _started(procs):
+        return
     if continue_ is not None:
         if out or model or recipe or protocol != _PROTOCOL:
             raise InputError("--continue keeps the run's folder, model and protocol; leave the others out")
@@ -76,21 +86,25 @@ def train(
         return
     if out is None:
         raise InputError("say where the run is written: --out, or --continue RUN for one that is there")
-    run = fit(
-        source,
-        out,
-        model=model,
-        recipe=recipe,
-        overrides=set_ or [],
-        seed=seed,
-        protocol=protocol.protocol,
-        protocol_fields=protocol.fields(),
-        columns=columns.given(),
-        resume=resume,
-        progress=reporter(json),
-        log=say,
-        device=device,
-    )
+    with joined(device) as place:
+        first = is_first()
+        run = fit(
+            source,
+            out,
+            model=model,
+            recipe=recipe,
+            overrides=set_ or [],
+            seed=seed,
+            protocol=protocol.protocol,
+            protocol_fields=protocol.fields(),
+            columns=columns.given(),
+            resume=resume,
+            progress=reporter(json) if first else Silent(),
+            log=say if first else None,
+            device=place,
+        )
+    if not first:
+        return
     if json:
         print_json(summary(run))
         return
@@ -107,3 +121,20 @@ def train(
     )
     print(f"seed {results['seed']}, data {results['fingerprint'][:16]}, {results['machine']['processor']}")
     print(f"next: hydrarec recommend {out} --user ID")
+
+
+def _started(procs: int) -> bool:
+    """Start the same command in ``procs`` processes, where that has not been done."""
+    from hydrarec import cli
+    from hydrarec.errors import InputError
+
+    count = os.environ.get("WORLD_SIZE")
+    if procs < 1 or (procs > 1 and count not in (None, str(procs))):
+        started = f"torchrun has started {count}" if count else "there must be one at least"
+        raise InputError(f"--procs is {procs}, and {started}; leave it out")
+    if procs == 1 or count is not None:
+        return False
+    from hydrarec.launch import launch
+
+    launch(procs, cli.given)
+    return True

@@ -87,11 +87,53 @@ def fill(sizes: np.ndarray, batch_events: int) -> list[slice]:
     return runs
 
 
-class EpochBatches:
-    """The batches of one epoch, in an order that ``seed`` and ``epoch`` alone decide, from any batch on."""
+def share(sizes: np.ndarray, rank: int, world: int) -> slice:
+    """What one of ``world`` processes takes of a sequence (n,): a run that weighs about as much as the others'."""
+    total = np.cumsum(sizes)
+    ends = total[-1] * np.arange(1, world) / world if len(sizes) else np.zeros(world - 1)
+    cuts = [0, *np.searchsorted(total - sizes / 2, ends).tolist(), len(sizes)]
+    return slice(cuts[rank], cuts[rank + 1])
 
-    def __init__(self, dataset: Dataset, source: Windows, batch_events: int, seed: int, epoch: int) -> None:
-        self._dataset, self._windows = dataset, source
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a process has of a batch.
+
+    Attributes:
+        everyone: (B,) int64, the windows of the batch.
+        own: which of them are its own; none, where there are fewer than processes.
+        events: of the whole batch; ``weight``: its own share of them.
+    """
+
+    everyone: np.ndarray
+    own: slice
+    events: int
+    weight: float
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """(b,) its windows; the first of all, with weight 0, where it has none: every process goes through a step."""
+        return self.everyone[self.own] if self.own.stop > self.own.start else self.everyone[:1]
+
+
+class EpochBatches:
+    """The batches of one epoch, in an order that ``seed`` and ``epoch`` alone decide, from any batch on.
+
+    They are the same for any number of processes, which share each of them.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        source: Windows,
+        batch_events: int,
+        seed: int,
+        epoch: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self._dataset, self._windows, self._rank, self._world = dataset, source, rank, world
         order = np.random.default_rng([seed, epoch]).permutation(len(source.first))
         self._plan = [order[run] for run in fill(source.inputs[order], batch_events)]
 
@@ -99,9 +141,20 @@ class EpochBatches:
         return len(self._plan)
 
     def start_at(self, index: int) -> Iterator[Batch]:
-        for chosen in self._plan[index:]:
-            yield window_batch(self._dataset, self._windows.take(chosen))
+        """What this process has of each batch."""
+        for number in range(index, len(self)):
+            yield window_batch(self._dataset, self._windows.take(self.part(number).chosen))
 
-    def chosen(self, index: int) -> np.ndarray:
-        """(B,) int64, the windows of a batch."""
-        return self._plan[index]
+    def part(self, index: int) -> Part:
+        """Which windows these are."""
+        everyone = self._plan[index]
+        sizes = self._windows.inputs[everyone]
+        own, events = share(sizes, self._rank, self._world), int(sizes.sum())
+        return Part(everyone=everyone, own=own, events=events, weight=int(sizes[own].sum()) / events)
+
+    def targets(self, index: int) -> np.ndarray:
+        """(T,) int64, the targets of the whole batch, in its order."""
+        chosen = self._windows.take(self._plan[index])
+        following, _ = places(chosen.first + 1, chosen.end)
+        targets: np.ndarray = np.asarray(self._dataset.items)[following].astype(np.int64)
+        return targets

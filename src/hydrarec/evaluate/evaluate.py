@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from hydrarec import processes
 from hydrarec.data.prefix import training_events
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.store import Dataset
 from hydrarec.data.stretches import stretch_pairs
+from hydrarec.data.windows import share
 from hydrarec.errors import InputError
 from hydrarec.evaluate.answers import answers
 from hydrarec.evaluate.beyond import coverage, popularity_bias
@@ -82,6 +84,8 @@ def evaluate(
     The model sees the order, the items and the times of the history. It is asked at the time of the target, which a
     server knows as the time of the request; a model that looks at it says so (``Model.sees_request_time``).
 
+    Several processes share the users, and each returns the same, of all of them.
+
     Args:
         positions: (Q,) absolute positions: ``Split.valid`` or ``Split.test``.
         protocol: candidates, seen-item rule and cut-offs.
@@ -105,18 +109,19 @@ def evaluate(
     apart = dataset.item_domains if protocol.domains == "own" else None
     domains = None if apart is None else torch.from_numpy(apart)
     greater, ties = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int64)
-    top = np.full((len(positions), TOP if lists else 0), -1, np.int64)
+    top = np.zeros((len(positions), TOP if lists else 0), np.int64)
     items, starts = np.asarray(dataset.items), np.asarray(dataset.offsets)[users_of(dataset, positions)]
-    done = 0
-    for rows, scores in answers(
+    own, done = _own(dataset, positions, max_len), 0
+    for places, scores in answers(
         model,
         dataset,
-        positions,
+        positions[own],
         max_len=max_len,
         batch_events=batch_events,
         pairs=protocol.exclude_seen,
         device=device,
     ):
+        rows = own[places]
         ranks = rank(
             scores,
             torch.from_numpy(items[positions[rows]].astype(np.int64)),
@@ -126,12 +131,25 @@ def evaluate(
             domains=domains,
             top=top.shape[1],
         )
-        greater[rows], ties[rows], top[rows] = ranks.greater, ranks.ties, ranks.top
+        greater[rows], ties[rows], top[rows] = ranks.greater, ranks.ties, ranks.top + 1
         done += len(rows)
         if progress is not None:
-            progress(done, len(positions))
+            progress(done * len(positions) // len(own), len(positions))
+    for found in (greater, ties, top):
+        processes.total(torch.from_numpy(found))  # zeros where others asked
+    top -= 1
     sees = model.sees_request_time
     return _summary(dataset, positions, protocol, counts, sees, greater, ties, top, seed if confidence else None)
+
+
+def _own(dataset: Dataset, positions: np.ndarray, max_len: int) -> np.ndarray:
+    """Places (q,) among the positions (Q,) that this process asks about: whole users, about as much to read."""
+    if processes.world() == 1:
+        return np.arange(len(positions))
+    users, owner, counts = np.unique(users_of(dataset, positions), return_inverse=True, return_counts=True)
+    lengths = np.diff(dataset.offsets)[users]
+    part = share(np.minimum(lengths, max_len) * counts if max_len else lengths, processes.rank(), processes.world())
+    return np.flatnonzero((owner >= part.start) & (owner < part.stop))
 
 
 def _summary(

@@ -132,10 +132,17 @@ class RowTable(RowEncoder):
         if len(self.lent) > 1:
             distinct, places = torch.cat([rows for rows, _ in self.lent]).unique(return_inverse=True)
             gradients = torch.cat([vectors.grad for _, vectors in self.lent if vectors.grad is not None])
-            leaf = torch.empty_like(gradients[:1]).expand(len(distinct), -1)  # nobody reads its own values again
-            leaf.grad = gradients.new_zeros(len(distinct), self.width).index_add_(0, places, gradients)
-            self.lent = [(distinct, leaf)]
+            summed = gradients.new_zeros(len(distinct), self.width).index_add_(0, places, gradients)
+            self.lend_again([(distinct, summed)])
         return self.lent[0][1] if self.lent else None
+
+    def lend_again(self, gradients: list[tuple[Tensor, Tensor]]) -> None:
+        """Put pairs of distinct rows (n,) and their gradients (n, d), of other processes too, for all that was lent."""
+        self.lent = []
+        for rows, gradient in gradients:
+            leaf = torch.empty_like(gradient[:1]).expand(len(rows), -1)  # nobody reads its own values again
+            leaf.grad = gradient
+            self.lent.append((rows, leaf))
 
     def take_gradient(self) -> tuple[Tensor, Tensor] | None:
         """Distinct rows (n,) and the sum of the gradients of each (n, d); None where there are none."""

@@ -1,9 +1,8 @@
 """Which loss, and how its negatives are drawn."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -16,7 +15,16 @@ from hydrarec.losses.sampled import sampled_softmax
 from hydrarec.losses.samplers import InBatch, Popularity, Sampler, Uniform
 from hydrarec.losses.softmax import full_softmax
 
-Loss = Callable[[Tensor, Catalog, Tensor, float], Tensor]  # (hidden, catalog, targets, scale) -> mean loss
+
+class Loss(Protocol):
+    """A mean loss.
+
+    ``among``: targets of all processes that share a batch, which negatives may come from; None: there are no others.
+    """
+
+    def __call__(
+        self, hidden: Tensor, catalog: Catalog, targets: Tensor, scale: float, among: Tensor | None = None
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +81,22 @@ def make_loss(
     """
     if item_domains is None or config.negatives_from == "all":
         sampler = make_sampler(config, counts, generator)
-        return lambda hidden, catalog, targets, scale: loss(config, hidden, catalog, targets, scale, sampler)
+
+        def mean(
+            hidden: Tensor, catalog: Catalog, targets: Tensor, scale: float, among: Tensor | None = None
+        ) -> Tensor:
+            return loss(config, hidden, catalog, targets, scale, sampler, among)
+
+        return mean
     domains = ByDomain(item_domains)
     samplers = [make_sampler(config, part, generator) for part in domains.split(counts)]
 
-    def by_domain(hidden: Tensor, catalog: Catalog, targets: Tensor, scale: float) -> Tensor:
+    def by_domain(
+        hidden: Tensor, catalog: Catalog, targets: Tensor, scale: float, among: Tensor | None = None
+    ) -> Tensor:
         catalog = whole(catalog) if config.kind == "softmax" else catalog  # once for all domains
         losses = [partial(loss, config, scale=scale, sampler=sampler) for sampler in samplers]
-        return domains.mean(losses, hidden, catalog, targets)
+        return domains.mean(losses, hidden, catalog, targets, among)
 
     return by_domain
 
@@ -103,10 +119,14 @@ def loss(
     targets: Tensor,
     scale: float = 1.0,
     sampler: Sampler | None = None,
+    among: Tensor | None = None,
 ) -> Tensor:
     """Mean loss () of hidden states (T, d) against item vectors (V, d) at targets (T,).
 
     A loss that draws negatives reads the vectors of these and of the targets, and no others.
+
+    Args:
+        among: (n,) targets that negatives may be drawn from (``InBatch``); None: ``targets``.
 
     Raises:
         ValueError: the loss draws negatives and ``sampler`` is None.
@@ -116,7 +136,7 @@ def loss(
         return full_softmax(hidden, whole(catalog), targets, scale, *chunks, half)
     if sampler is None:
         raise ValueError(f"the loss {config.kind!r} needs a sampler; make_sampler gives it")
-    negatives, log_expected = sampler.sample(targets)
+    negatives, log_expected = sampler.sample(targets if among is None else among)
     correction = log_expected if config.log_q else None
     vectors, targets, negatives = few(catalog, targets, negatives)
     if config.kind == "sampled":

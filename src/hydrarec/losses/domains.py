@@ -1,13 +1,18 @@
 """A loss among the items of the target's own domain: one call of the loss a domain, whatever the loss is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hydrarec.losses.catalog import Catalog, Part
 
-MeanLoss = Callable[[Tensor, Catalog, Tensor], Tensor]  # (hidden (n, d), catalog of m, targets (n,)) -> mean ()
+
+class MeanLoss(Protocol):
+    """(hidden (n, d), catalog of m items, targets (n,), targets to draw from) -> mean ()."""
+
+    def __call__(self, hidden: Tensor, catalog: Catalog, targets: Tensor, *, among: Tensor | None) -> Tensor: ...
 
 
 class ByDomain:
@@ -47,7 +52,14 @@ class ByDomain:
             return self.split(catalog)
         return [Part(catalog, rows) for rows in self._order.split(self.sizes)]
 
-    def mean(self, losses: Sequence[MeanLoss], hidden: Tensor, catalog: Catalog, targets: Tensor) -> Tensor:
+    def mean(
+        self,
+        losses: Sequence[MeanLoss],
+        hidden: Tensor,
+        catalog: Catalog,
+        targets: Tensor,
+        among: Tensor | None = None,
+    ) -> Tensor:
         """Mean over T events of the loss of each among the items of its target's domain.
 
         Args:
@@ -55,16 +67,24 @@ class ByDomain:
             hidden: (T, d).
             catalog: of V items.
             targets: (T,) int64, rows of ``catalog``.
+            among: (n,) targets of all processes that share the batch, likewise; None: ``targets``.
 
         Returns:
             () the mean, 0 for no events.
         """
+        order, counts, places = self._by_domain(targets)
+        drawn = places if among is None else self._by_domain(among)[2]
+        states = hidden.index_select(0, order).split(counts)
+        total = hidden.new_zeros(())
+        for loss, items, part, place, others in zip(losses, self.parts(catalog), states, places, drawn, strict=True):
+            if len(others):  # of all processes: so that all draw the same random numbers
+                total = total + loss(part, items, place, among=others) * (len(part) / len(targets))
+        return total
+
+    def _by_domain(self, targets: Tensor) -> tuple[Tensor, list[int], tuple[Tensor, ...]]:
+        """The order of ``targets`` (T,) by domain, how many each has, and their places in it."""
         numbers = self.number[targets]
         order = numbers.argsort(stable=True)
         counts: list[int] = numbers.bincount(minlength=len(self.sizes)).tolist()
-        states, places = hidden.index_select(0, order).split(counts), self.place[targets[order]].split(counts)
-        total = hidden.new_zeros(())
-        for loss, items, part, place in zip(losses, self.parts(catalog), states, places, strict=True):
-            if len(part):
-                total = total + loss(part, items, place) * (len(part) / len(targets))
-        return total
+        places: tuple[Tensor, ...] = self.place[targets[order]].split(counts)
+        return order, counts, places

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from hydrarec import processes
 from hydrarec.errors import InputError
 from hydrarec.files import read_json, whole_folder, write_json
 from hydrarec.items.mapped import MappedTable
@@ -96,20 +97,26 @@ def load_checkpoint(
 ) -> tuple[Position, dict[str, Tensor], EncoderState | None] | None:
     """Restore the newest checkpoint into ``model``, ``optimiser`` and the random state; None if there is none.
 
+    Of several processes the first one reads it and the others get it from there, however many saved it.
+
     Returns:
         The position, the best weights so far, and the states that windows begin from.
 
     Raises:
         InputError: the checkpoint is damaged, or of another model.
     """
-    found = _all(folder)
-    if not found:
+    found = _all(folder) if processes.is_first() else []
+    place = processes.from_first(str(found[-1]) if found else "")
+    if not place:
         return None
-    place = found[-1]
+    place = Path(place)
     remedy = f"delete {place} to fall back, or train with --resume never"
     try:
-        position = Position(**read_json(place / "position.json", remedy=remedy))
-        tensors = load_file(place / "tensors.safetensors")
+        read = processes.is_first()
+        position = Position(**(read_json(place / "position.json", remedy=remedy) if read else {}))
+        tensors = load_file(place / "tensors.safetensors") if read else {}
+        position = Position(**processes.from_first(asdict(position)))
+        tensors = processes.tensors_from_first(tensors)
         for table in _on_disk(model):
             table.restore(place / "table")
         model.load_state_dict(_part(tensors, "model."))

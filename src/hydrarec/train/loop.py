@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hydrarec import processes
 from hydrarec.data.batch import Batch
 from hydrarec.data.store import Dataset
-from hydrarec.data.windows import EpochBatches, Windows
+from hydrarec.data.windows import EpochBatches, Part, Windows
 from hydrarec.errors import HydrarecError
 from hydrarec.items.mapped import MappedTable
 from hydrarec.items.text.tuning import Tuning
@@ -23,6 +24,7 @@ from hydrarec.nn.state import EncoderState
 from hydrarec.train.checkpoint import Position, best_table, load_checkpoint, save_checkpoint
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.encode import encoder
+from hydrarec.train.gradients import sum_gradients
 from hydrarec.train.log import Log
 from hydrarec.train.memory import Memory
 from hydrarec.train.optimiser import adamw, learning_rate, rowwise
@@ -41,6 +43,8 @@ class Fit:
     The caller seeds torch before it builds the model. With ``checkpoints``, training goes on from the newest one.
     ``validate`` gives metrics by name, and may give ``domains``, the same by domain. ``tuning`` trains a language model
     along.
+
+    Several processes share each batch, and hold the same model after each step. The first one writes.
     """
 
     def __init__(
@@ -56,7 +60,8 @@ class Fit:
         tuning: Tuning | None = None,
     ) -> None:
         self.model, self.config, self.loss = model, config, loss
-        self.validate, self.checkpoints, self.log, self.report = validate, checkpoints, log or Log(None), report
+        self.validate, self.checkpoints, self.report = validate, checkpoints, report
+        self.log = log if log and processes.is_first() else Log(None)
         self.encode, self.tuning = encoder(model, config), tuning
         self.optimiser = adamw(model, config, tuning.config.lr if tuning else None)
         self.rows = rowwise(model)
@@ -107,25 +112,34 @@ class Fit:
     def _epoch(self, dataset: Dataset, source: Windows) -> float:
         """Run what is left of the epoch; return its mean loss."""
         position, config = self.position, self.config
-        batches = EpochBatches(dataset, source, config.batch_events, config.seed, position.epoch)
+        rank, world = processes.rank(), processes.world()
+        batches = EpochBatches(
+            dataset, source, config.batch_events, config.seed, position.epoch, rank=rank, world=world
+        )
         self.model.train()
         for batch in batches.start_at(position.batch):
             done = (position.epoch + (position.batch + 0.5) / len(batches)) / config.epochs  # the middle of the step
-            value = self._step(batch, batches.chosen(position.batch), learning_rate(config, done))
+            part = batches.part(position.batch)
+            among = None if world == 1 else torch.from_numpy(batches.targets(position.batch))
+            value = self._step(batch, part, learning_rate(config, done), among)
             position.batch += 1
             position.step += 1
             position.loss_sum += value
-            position.events += len(batch.items)
+            position.events += part.events
             self._tick()
-            self.report(len(batch.items), self._figures(position.loss_sum / position.batch))
+            self.report(part.events, self._figures(position.loss_sum / position.batch))
             if time.monotonic() - self._saved > config.checkpoint_seconds:
                 self._save()
         mean_loss = position.loss_sum / len(batches)
         position.epoch, position.batch, position.loss_sum = position.epoch + 1, 0, 0.0
         return mean_loss
 
-    def _step(self, batch: Batch, chosen: np.ndarray, rate: float) -> float:
-        """One optimiser step on the windows of these numbers (B,); return the loss."""
+    def _step(self, batch: Batch, part: Part, rate: float, among: Tensor | None = None) -> float:
+        """One optimiser step on the batch of which this process has ``part``; return the loss of the whole.
+
+        Args:
+            among: targets of the whole batch, where others have parts of it.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
         self.rows.lr = rate * self.config.row_lr / self.config.lr
@@ -133,14 +147,17 @@ class Fit:
         batch = batch.to(device)
         if self.tuning:
             self.tuning.before(torch.cat([batch.items, batch.columns["targets"]]))
+        among = None if among is None else among.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            hidden, after = self.encode(batch, self.memory.before(chosen) if self.memory else None)
-            loss = self.loss(self.model.queries(hidden), self.model, batch.columns["targets"], self.model.scale)
+            with processes.own_randomness(self.config.seed, self.position.step):
+                hidden, after = self.encode(batch, self.memory.before(part.chosen) if self.memory else None)
+            targets = batch.columns["targets"]
+            loss = self.loss(self.model.queries(hidden), self.model, targets, self.model.scale, among) * part.weight
         if self.memory and after is not None:
-            self.memory.keep(chosen, after)
-        value = float(loss.detach())
-        self._check_finite("loss", value)
+            self.memory.keep(part.everyone, _of_all(after, part))
         loss.backward()
+        value = sum_gradients(self.model.parameters(), self.rows, loss)
+        self._check_finite("loss", value)
         if self.tuning:
             self.tuning.after(self.position.step)
             self._count_tokens()
@@ -176,7 +193,7 @@ class Fit:
         if self.tuning:
             self.tuning.refresh()
             self._count_tokens()
-        metrics = self.validate(self.model.eval())
+        metrics: dict[str, Any] = processes.from_first(self.validate(self.model.eval()))  # so that all decide alike
         self._tick()
         position.validating += position.seconds - before
         self.validated = metrics
@@ -213,10 +230,16 @@ class Fit:
         return bool(self.config.patience) and self.position.stale >= self.config.patience
 
     def _save(self) -> None:
-        if self.checkpoints:
+        if self.checkpoints and processes.is_first():
             states = self.memory.states if self.memory else None
             save_checkpoint(self.checkpoints, self.model, self.optimiser, self.best, self.position, states)
         self._saved = time.monotonic()
+
+
+def _of_all(after: EncoderState, part: Part) -> EncoderState:
+    """The states after all windows of a batch, of which this process has those of its part."""
+    own = after.detach().select(slice(part.own.stop - part.own.start)).tensors()
+    return EncoderState(**{name: torch.cat(processes.gather(value)) for name, value in own.items()})
 
 
 def _of_domains(domains: dict[str, dict[str, float]]) -> str:

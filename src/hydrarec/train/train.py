@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+from hydrarec import processes
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset
@@ -27,7 +29,7 @@ from hydrarec.train.checkpoint import Position
 from hydrarec.train.costs import costs
 from hydrarec.train.loop import SELECT
 from hydrarec.train.neural import fit_neural, selecting_protocol
-from hydrarec.train.run import Run, begin_run, finish_run, open_run
+from hydrarec.train.run import Run, begin_run, describe_dataset, finish_run, open_run
 from hydrarec.train.settings import Settings
 
 Resume = Literal["auto", "never"]
@@ -52,9 +54,15 @@ def train(
         resume: ``auto`` goes on with an unfinished run of the same settings and data, and gives back a finished one;
             ``never`` begins again.
 
+    Of several processes the first one alone reads and writes ``out``.
+
     Raises:
         InputError: ``out`` holds another run or another process trains there, or the data does not fit the protocol.
     """
+    facts = {"protocol": protocol.to_dict(), "data set": dataset.fingerprint, "test": test}
+    processes.require_same({"settings": settings.to_dict(), **facts})
+    if not processes.is_first():
+        return _train(dataset, out, settings, protocol, resume, progress, device, test)
     refuse_other_folder(out)
     with alone_in(out):
         return _train(dataset, out, settings, protocol, resume, progress, device, test)
@@ -76,7 +84,7 @@ def _train(
             "bring times, or --set model.time=false"
         )
     parts = split(dataset, protocol)
-    run = _folder(out, settings, protocol, dataset, resume)
+    run = _begin(out, settings, protocol, dataset, resume)
     if run.finished and ("test" in run.metrics or not test):
         return run
     torch.manual_seed(settings.train.seed)
@@ -95,10 +103,11 @@ def _train(
     if test:
         with progress.task("test", total=len(parts.test), unit="targets") as task:
             measured = measure(model, part="test", confidence=True, progress=counter(task))
-        _write_ranks(run, measured)
+        if processes.is_first():
+            _write_ranks(run, measured)
         results["test"] = measured.to_dict()
     results["peak_memory_bytes"] = max(peak_memory_bytes(), facts.get("peak_memory_bytes", 0))
-    return finish_run(run, model, results)
+    return finish_run(run, model, results) if processes.is_first() else replace(run, metrics=results)
 
 
 def _fit_counts(
@@ -167,6 +176,14 @@ def _results(run: Run, model: Model) -> dict[str, Any]:
         "sees_request_time": model.sees_request_time,
         "machine": machine(),
     }
+
+
+def _begin(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset, resume: Resume) -> Run:
+    """The run folder to work in, or, in all processes but the first, what it says."""
+    run = _folder(out, settings, protocol, dataset, resume) if processes.is_first() else None
+    metrics = processes.from_first(run.metrics if run else None)
+    described = describe_dataset(out, dataset)
+    return run or Run(path=out, settings=settings, protocol=protocol, dataset=described, metrics=metrics)
 
 
 def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset, resume: Resume) -> Run:

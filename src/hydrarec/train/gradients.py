@@ -1,0 +1,51 @@
+"""Gradients of several processes, summed: afterwards each holds those of the whole batch."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from hydrarec import processes
+from hydrarec.items.rows import RowTable, RowwiseAdagrad
+
+_LARGE = 1 << 18  # numbers; what is larger is sent by itself, without a copy
+
+
+@torch.no_grad()
+def sum_gradients(parameters: Iterable[nn.Parameter], rows: RowwiseAdagrad, loss: Tensor) -> float:
+    """Sum the gradients of ``parameters`` and of the rows that were read, and ``loss`` (), which is returned.
+
+    Of a parameter that no process has a gradient of, none is made. The sums are the same bits in all processes.
+    """
+    if processes.world() == 1:
+        return float(loss)
+    learned = [parameter for parameter in parameters if parameter.requires_grad]
+    used = torch.tensor([float(parameter.grad is not None) for parameter in learned], device=loss.device)
+    for parameter in learned:
+        parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.contiguous()
+    small = [p.grad for p in learned if p.grad is not None and p.numel() <= _LARGE]
+    for parameter in learned:
+        if parameter.grad is not None and parameter.numel() > _LARGE:
+            processes.total(parameter.grad)
+    flat = processes.total(torch.cat([loss.detach().reshape(1), used, *(grad.reshape(-1) for grad in small)]))
+    value, used, *sums = flat.split([1, len(used), *(grad.numel() for grad in small)])
+    for grad, summed in zip(small, sums, strict=True):
+        grad.copy_(summed.view_as(grad))
+    for parameter, count in zip(learned, used.tolist(), strict=True):
+        parameter.grad = parameter.grad if count else None
+    for table in rows.tables:
+        _sum_rows(table)
+    return float(value)
+
+
+def _sum_rows(table: RowTable) -> None:
+    """Let ``table`` have lent what it lent in all processes."""
+    leaf = table.merge()
+    rows = table.lent[0][0] if leaf is not None else torch.zeros(0, dtype=torch.int64, device=table.squares.device)
+    gradient = leaf.grad if leaf is not None and leaf.grad is not None else rows.new_zeros(0, table.width).float()
+    counts = processes.gather(torch.tensor([len(rows)]))
+    if all(int(count) == table.n_items for count in counts):  # the full softmax: as dense as a parameter's
+        processes.total(gradient)
+        return
+    everyone = zip(processes.gather(rows), processes.gather(gradient), strict=True)
+    table.lend_again([(each, its) for each, its in everyone if len(each)])

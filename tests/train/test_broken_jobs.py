@@ -1,0 +1,159 @@
+"""What goes wrong among processes that train together: nobody waits for ever, and the last good checkpoint stays."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from jobs import close, environment, several, train, weights
+from killing import reached
+from support import cyclic
+
+SAVING = ["train.epochs=3", "train.checkpoint_seconds=0"]
+ROWS = [*SAVING, "items.storage=rows", "loss.kind=sampled", "loss.negatives=5"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broken")
+    cyclic(users=40, length=14, n_items=10).save(folder / "data")
+    cyclic(users=40, length=13, n_items=10).save(folder / "other")
+    shutil.copytree(folder / "data", folder / "cut")
+    with (folder / "cut" / "items.npy").open("r+b") as file:
+        file.truncate(400)
+    (folder / "events.csv").write_text("user,item,time\n1,1,1\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(folder):
+    """Exit codes and errors of a training whose second process was killed, and what a training alone comes to."""
+    arguments = train(folder / "data", folder / "killed", ROWS)
+    kill = {"process": 1, "out": str(folder / "killed"), "step": 5}
+    every = {"process": None, "out": str(folder / "all"), "step": 9}
+    found = several(
+        [
+            {"arguments": [arguments] * 2, "kill": kill},
+            {"arguments": [train(folder / "data", folder / "all", ROWS)] * 2, "kill": every},
+            {"arguments": [train(folder / "data", folder / "alone", ROWS)]},
+        ]
+    )
+    shutil.copytree(folder / "killed", folder / "third")
+    rest = [("killed", 1), ("third", 3), ("all", 2)]
+    jobs = [{"arguments": [train(folder / "data", folder / name, ROWS)] * world} for name, world in rest]
+    full = {"arguments": [train(folder / "data", folder / "full", ROWS)] * 2}
+    (tensors,) = (folder / "third" / "checkpoints").glob("step-*/tensors.safetensors")
+    without_best = tensors.stat().st_size  # no epoch had ended
+    full["environments"] = [{"FILE_LIMIT": without_best + 4096}, {}]
+    return found + several([*jobs, full])
+
+
+def test_the_others_end_when_one_is_killed(killed):
+    (code, _, errors), (other, _, _) = killed[0]
+    assert (code, other) == (1, -signal.SIGKILL)
+    assert "process 0 of 2 lost another one" in errors
+    assert "run the same command again" in errors
+    assert errors.count("hydrarec:") == 1
+
+
+@pytest.mark.parametrize(("job", "name"), [(3, "killed"), (4, "third"), (5, "all")])
+def test_a_checkpoint_goes_on_with_any_number_of_processes(folder, killed, job, name):
+    assert [code for code, _, _ in killed[job]] == [0] * len(killed[job])
+    close(weights(folder / name), weights(folder / "alone"))
+    epochs = [json.loads(line)["epoch"] for line in (folder / name / "log.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2, 3]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(folder, killed):
+    (code, _, errors), (other, _, _) = killed[6]
+    assert (code, other) == (1, 1)
+    assert "cannot write" in errors
+    (kept,) = (folder / "full" / "checkpoints").iterdir()
+    assert (kept / "position.json").exists()
+    assert json.loads((kept / "position.json").read_text())["epoch"] == 0  # with best weights it is larger
+
+
+# What each of two processes is given beside the arguments of the first, and what the one that fails says.
+BAD = {
+    "settings": ([[], ["--seed", "2"]], [{}, {}], "has another settings than the first", [2, 2]),
+    "data": (["data", "other"], [{}, {}], "has another data set than the first", [2, 2]),
+    "no data": (["data", "nowhere"], [{}, {}], "and give every host the data set", [1, 2]),
+    "cut": (["data", "cut"], [{}, {}], "items.npy", [1, 2]),
+    "code": ([[], []], [{}, {"OTHER_CODE": "abc"}], "has code", [2, 2]),
+    "world": ([[], []], [{}, {"WORLD_SIZE": "3"}], "has processes", [2, 2]),
+    "nobody comes": ([[], None], [{"HYDRAREC_TIMEOUT": "2"}, {}], "process 1 of 2 did not come", [1]),
+    "events": (["events.csv", "events.csv"], [{}, {}], "hydrarec prepare", [2, 2]),
+    "mapped": ([["--set", "items.storage=mapped", "--set", "loss.kind=sampled"]] * 2, [{}, {}], "mapped", [2, 2]),
+    "counts": ([["--model", "popularity"]] * 2, [{}, {}], "counted by one process", [2, 2]),
+    "continue": ([["--continue", "run"]] * 2, [{}, {}], "in one process", [2, 2]),
+    "procs": ([["--procs", "3"]] * 2, [{}, {}], "torchrun has started 2", [2, 2]),
+}
+
+
+@pytest.fixture(scope="module")
+def bad(folder):
+    jobs = []
+    for changes, environments, _, codes in BAD.values():
+        arguments = []
+        for change in changes[: len(codes)]:
+            data, words = (change, []) if isinstance(change, str) else ("data", change)
+            given = [*train(folder / data, folder / "bad"), *words]
+            if "popularity" in words:
+                given = ["train", str(folder / data), "--out", str(folder / "bad"), *words]
+            arguments.append(given)
+        first = {"WORLD_SIZE": "2", **environments[0]}
+        jobs.append({"arguments": arguments, "environments": [first, environments[1]][: len(codes)]})
+    return dict(zip(BAD, several(jobs), strict=True))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_does_not_go_together_is_said_once(folder, bad, name):
+    _, _, expected, codes = BAD[name]
+    assert [code for code, _, _ in bad[name]] == codes
+    errors = "".join(error for _, _, error in bad[name])
+    assert expected in errors
+    assert "Traceback" not in errors
+    assert not (folder / "bad" / "checkpoints").exists()
+
+
+def workers(parent: int) -> dict[str, int]:
+    """Process numbers by ``RANK`` of the processes that ``parent`` has started."""
+    found = {}
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        found |= {each[5:].decode(): int(child) for each in variables if each.startswith(b"RANK=")}
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
+def test_torchrun_starts_a_killed_worker_again(folder, killed, tmp_path):
+    out = tmp_path / "run"
+    elastic = [
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--max-restarts",
+        "2",
+        "-m",
+        "hydrarec",
+    ]
+    command = [sys.executable, "-m", *elastic, *train(folder / "data", out, ROWS)]
+    variables = environment() | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    job = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while not reached(["step", 4], out, 0.0):
+            assert job.poll() is None, job.communicate()
+            time.sleep(1e-3)
+        os.kill(workers(job.pid)["1"], signal.SIGKILL)
+        printed, errors = job.communicate(timeout=400)
+    finally:
+        job.kill()
+    assert job.returncode == 0, errors
+    assert json.loads(printed)["epochs"] == 3
+    close(weights(out), weights(folder / "alone"))
