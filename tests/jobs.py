@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+
+from hydrarec.train.run import open_run
 
 SMALL = [
     "train.epochs=2",
@@ -43,7 +44,7 @@ def several(jobs, timeout=500):
 
 
 def weights(run):
-    return load_file(run / "model.safetensors")
+    return open_run(run).model().tensors()
 
 
 def close(one, other, most=1e-5):

@@ -187,6 +187,18 @@ def gather(values: Tensor) -> list[Tensor]:
     return [part[:size] for part, size in zip(parts, sizes, strict=True)]
 
 
+def exchange(parts: list[Tensor]) -> list[Tensor]:
+    """Give each process its part, (n, ...) with any n, and get one from each."""
+    if world() == 1:
+        return parts
+    sizes = torch.tensor([len(part) for part in parts])
+    theirs = torch.empty_like(sizes)
+    _talk(dist.all_to_all_single, theirs, sizes)
+    found = parts[0].new_empty(int(theirs.sum()), *parts[0].shape[1:])
+    _talk(dist.all_to_all_single, found, torch.cat(parts), theirs.tolist(), sizes.tolist())
+    return list(found.split(theirs.tolist()))
+
+
 def gather_facts(facts: Any) -> list[Any]:
     """What each process has, of what JSON can hold."""
     return [json.loads(bytes(part.tolist())) for part in gather(_as_bytes(facts))]

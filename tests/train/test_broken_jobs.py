@@ -15,7 +15,7 @@ from killing import reached
 from support import cyclic
 
 SAVING = ["train.epochs=3", "train.checkpoint_seconds=0"]
-ROWS = [*SAVING, "items.storage=rows", "loss.kind=sampled", "loss.negatives=5"]
+SHARDED = [*SAVING, "items.storage=sharded", "loss.kind=sampled", "loss.negatives=5"]
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +33,23 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def killed(folder):
     """Exit codes and errors of a training whose second process was killed, and what a training alone comes to."""
-    arguments = train(folder / "data", folder / "killed", ROWS)
+    arguments = train(folder / "data", folder / "killed", SHARDED)
     kill = {"process": 1, "out": str(folder / "killed"), "step": 5}
     every = {"process": None, "out": str(folder / "all"), "step": 9}
     found = several(
         [
             {"arguments": [arguments] * 2, "kill": kill},
-            {"arguments": [train(folder / "data", folder / "all", ROWS)] * 2, "kill": every},
-            {"arguments": [train(folder / "data", folder / "alone", ROWS)]},
+            {"arguments": [train(folder / "data", folder / "all", SHARDED)] * 2, "kill": every},
+            {"arguments": [train(folder / "data", folder / "alone", SHARDED)]},
         ]
     )
     shutil.copytree(folder / "killed", folder / "third")
-    rest = [("killed", 1), ("third", 3), ("all", 2)]
-    jobs = [{"arguments": [train(folder / "data", folder / name, ROWS)] * world} for name, world in rest]
-    full = {"arguments": [train(folder / "data", folder / "full", ROWS)] * 2}
+    shutil.copytree(folder / "all", folder / "torn")
+    for file in (folder / "torn" / "checkpoints").glob("step-*/shard-00001*"):
+        file.write_bytes(file.read_bytes()[:-8])
+    rest = [("torn", 3), ("killed", 1), ("third", 3), ("all", 2)]
+    jobs = [{"arguments": [train(folder / "data", folder / name, SHARDED)] * world} for name, world in rest]
+    full = {"arguments": [train(folder / "data", folder / "full", SHARDED)] * 2}
     (tensors,) = (folder / "third" / "checkpoints").glob("step-*/tensors.safetensors")
     without_best = tensors.stat().st_size  # no epoch had ended
     full["environments"] = [{"FILE_LIMIT": without_best + 4096}, {}]
@@ -61,7 +64,7 @@ def test_the_others_end_when_one_is_killed(killed):
     assert errors.count("hydrarec:") == 1
 
 
-@pytest.mark.parametrize(("job", "name"), [(3, "killed"), (4, "third"), (5, "all")])
+@pytest.mark.parametrize(("job", "name"), [(4, "killed"), (5, "third"), (6, "all")])
 def test_a_checkpoint_goes_on_with_any_number_of_processes(folder, killed, job, name):
     assert [code for code, _, _ in killed[job]] == [0] * len(killed[job])
     close(weights(folder / name), weights(folder / "alone"))
@@ -69,8 +72,16 @@ def test_a_checkpoint_goes_on_with_any_number_of_processes(folder, killed, job, 
     assert epochs == [1, 2, 3]
 
 
+def test_a_torn_shard_is_named(killed):
+    """Two of three processes need its rows."""
+    assert sorted(code for code, _, _ in killed[3]) in ([1, 2, 2], [2, 2, 2])
+    errors = "".join(error for _, _, error in killed[3])
+    assert "shard-00001-of-00002.safetensors is truncated or damaged" in errors
+    assert "Traceback" not in errors
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(folder, killed):
-    (code, _, errors), (other, _, _) = killed[6]
+    (code, _, errors), (other, _, _) = killed[7]
     assert (code, other) == (1, 1)
     assert "cannot write" in errors
     (kept,) = (folder / "full" / "checkpoints").iterdir()
@@ -143,7 +154,7 @@ def test_torchrun_starts_a_killed_worker_again(folder, killed, tmp_path):
         "-m",
         "hydrarec",
     ]
-    command = [sys.executable, "-m", *elastic, *train(folder / "data", out, ROWS)]
+    command = [sys.executable, "-m", *elastic, *train(folder / "data", out, SHARDED)]
     variables = environment() | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     job = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:

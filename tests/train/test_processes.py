@@ -16,13 +16,14 @@ CASES = {
     "softmax": [],
     "carried": ["train.windows=carried", "train.max_len=4"],
     "rows": ["items.storage=rows", *IN_BATCH],
+    "sharded": ["items.storage=sharded", *IN_BATCH],  # 10 rows in shards of 4, 4 and 2
     "rows, softmax": ["items.storage=rows"],
     "hashed": ["items.storage=hashed", "loss.kind=gbce", "loss.negatives=5"],
     "domains": ["loss.kind=sampled", "loss.negatives=4"],
     "domains, in batch": IN_BATCH,
     "gru4rec": ["train.batch_events=6"],  # fewer windows in a batch than processes
 }
-WORLDS = {"gru4rec": 3}
+WORLDS = {"gru4rec": 3, "sharded": 3}
 
 
 def shops():
@@ -71,6 +72,12 @@ def test_several_processes_train_what_one_does(trained, case):
     assert first["test"]["metrics"] == pytest.approx(second["test"]["metrics"], abs=1e-9)
     logs = [[json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()] for folder in (run, alone)]
     assert [entry["loss"] for entry in logs[0]] == pytest.approx([entry["loss"] for entry in logs[1]], rel=1e-5)
+
+
+def test_a_sharded_table_is_a_plain_one_in_parts(trained):
+    close(weights(trained["sharded", 3][0]), weights(trained["rows", 1][0]))
+    sizes = [file.stat().st_size for file in (trained["sharded", 3][0] / "table").iterdir()]
+    assert len(sizes) == 3
 
 
 def test_the_first_alone_speaks(trained):

@@ -22,6 +22,7 @@ from hydrarec.evaluate.metrics import accuracy
 from hydrarec.evaluate.queries import users_of
 from hydrarec.evaluate.ranks import rank
 from hydrarec.models.contract import Model
+from hydrarec.models.neural import NeuralModel
 
 TOP = 10
 """Length of the lists that coverage and popularity bias look at."""
@@ -84,7 +85,8 @@ def evaluate(
     The model sees the order, the items and the times of the history. It is asked at the time of the target, which a
     server knows as the time of the request; a model that looks at it says so (``Model.sees_request_time``).
 
-    Several processes share the users, and each returns the same, of all of them.
+    Several processes share the users, and each returns the same, of all of them. Where they share the table of items,
+    each reads all histories and scores its own items.
 
     Args:
         positions: (Q,) absolute positions: ``Split.valid`` or ``Split.test``.
@@ -111,7 +113,8 @@ def evaluate(
     greater, ties = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int64)
     top = np.zeros((len(positions), TOP if lists else 0), np.int64)
     items, starts = np.asarray(dataset.items), np.asarray(dataset.offsets)[users_of(dataset, positions)]
-    own, done = _own(dataset, positions, max_len), 0
+    sharded = isinstance(model, NeuralModel) and model.items.sharded
+    own, done = np.arange(len(positions)) if sharded else _own(dataset, positions, max_len), 0
     for places, scores in answers(
         model,
         dataset,
@@ -130,12 +133,13 @@ def evaluate(
             candidates=candidates,
             domains=domains,
             top=top.shape[1],
+            sharded=sharded,
         )
         greater[rows], ties[rows], top[rows] = ranks.greater, ranks.ties, ranks.top + 1
         done += len(rows)
         if progress is not None:
             progress(done * len(positions) // len(own), len(positions))
-    for found in (greater, ties, top):
+    for found in () if sharded else (greater, ties, top):
         processes.total(torch.from_numpy(found))  # zeros where others asked
     top -= 1
     sees = model.sees_request_time

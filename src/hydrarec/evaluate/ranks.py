@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hydrarec import processes
 from hydrarec.errors import HydrarecError
 
 MISSED = 2**31 - 1
@@ -40,6 +41,7 @@ def rank(
     candidates: Tensor | None = None,
     domains: Tensor | None = None,
     top: int = 0,
+    sharded: bool = False,
 ) -> Ranks:
     """Rank one target per query.
 
@@ -51,12 +53,15 @@ def rank(
         candidates: (n_items,) bool; a target outside is missed.
         domains: (n_items,) code of each item's domain; only items of the target's are candidates. None: all are.
         top: how many of the best candidates to keep.
+        sharded: ``scores`` are of the items that this process has; all processes rank the same targets together.
 
     Raises:
         HydrarecError: a score is NaN.
     """
     again = scores if callable(scores) else list(scores)
     own = _own_scores(again() if callable(again) else again, targets)
+    if sharded:
+        processes.total(own)
     targets = targets.to(own.device)
     greater, ties = torch.zeros_like(targets), torch.zeros_like(targets)
     best = torch.full((len(targets), top), -torch.inf, device=own.device)
@@ -73,10 +78,22 @@ def rank(
             if top:
                 visible = part.float().masked_fill(~allowed, -torch.inf)
                 best[rows], items[rows] = _merge(best[rows], items[rows], first, visible)
+    if sharded:
+        greater, ties = processes.total(greater), processes.total(ties)
+        if top:
+            best, items = _best_of_all(best, items)
     if candidates is not None:
         outside = ~candidates.to(own.device)[targets]
         greater, ties = greater.masked_fill(outside, MISSED), ties.masked_fill(outside, 0)
     return Ranks(greater=greater.cpu(), ties=ties.cpu(), top=items.cpu())
+
+
+def _best_of_all(best: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """The best k (B, k) of what each process found; of equal ones those of the first."""
+    scores = torch.cat([part.T for part in processes.gather(best.T)], 1)
+    rows = torch.cat([part.T for part in processes.gather(items.T)], 1)
+    merged, order = scores.topk(best.shape[1], dim=1)
+    return merged, rows.gather(1, order)
 
 
 Range = tuple[Tensor, int, int]  # queries, and the items from here to there among which all their candidates are
@@ -125,12 +142,11 @@ def _inside(first: int, chunk: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _own_scores(chunks: Scores, targets: Tensor) -> Tensor:
-    own = torch.empty(0)
+    own = torch.zeros(len(targets))
     for first, chunk in chunks:
+        own = own.to(chunk)
         if torch.isnan(chunk.amax()):  # the largest is NaN if any is
             raise HydrarecError("the model gave a score that is not a number; it cannot be ranked")
-        if first == 0:
-            own = chunk.new_empty(len(targets))
         rows, columns = _inside(first, chunk, targets.to(chunk.device))
         own[rows] = chunk[rows, columns]
     return own

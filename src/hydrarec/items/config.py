@@ -42,7 +42,7 @@ class TuningConfig:
             raise InputError(f"items.tuning.lr is {self.lr}; it must be positive")
 
 
-Storage = Literal["full", "rows", "half", "int8", "hashed", "mapped"]
+Storage = Literal["full", "rows", "half", "int8", "hashed", "mapped", "sharded"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,8 @@ class ItemsConfig:
             of.
         storage: how the table of learned vectors is kept. ``full``: float32, dense gradients, AdamW. With all others a
             step touches the rows of its batch alone, by rowwise Adagrad: ``rows`` float32, ``half`` float16, ``int8``,
-            ``hashed`` fewer rows than items, ``mapped`` in a file of the run, of which memory holds what is in use.
+            ``hashed`` fewer rows than items, ``mapped`` in a file of the run, of which memory holds what is in use,
+            ``sharded`` float32, a part of the rows in each of several processes.
         dtype: of the numbers of ``mapped``.
         buckets: rows of ``hashed`` that items share; 0: the square root of their number.
         hashes: how many of these rows an item is the sum of (``hashed``); 0: the product of one, and of one that it
@@ -95,7 +96,7 @@ class ItemsConfig:
             raise InputError("items.hashes chooses among rows of a table; say how many there are: items.buckets")
         if self.kind == "text" and self.storage != "full":
             raise InputError("items.storage is of learned vectors; take items.kind=table, or both")
-        if self.kind == "both" and self.storage == "mapped":
-            raise InputError("items.storage=mapped goes with items.kind=table alone; take half or int8")
+        if self.kind == "both" and self.storage in ("mapped", "sharded"):
+            raise InputError(f"items.storage={self.storage} goes with items.kind=table alone; take half or int8")
         if self.adapter and self.kind == "table":
             raise InputError("items.adapter needs vectors from text; take items.kind=text, or both")

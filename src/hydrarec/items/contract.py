@@ -14,9 +14,11 @@ class ItemEncoder(nn.Module, ABC):
     Attributes:
         n_items: V.
         fallback: what histories read for items that training never saw; None: whatever vector these have.
+        sharded: whether each process has some of the rows, and ``chunks`` gives these alone.
     """
 
     n_items: int
+    sharded: bool = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from hydrarec.items.config import ItemsConfig
 from hydrarec.items.hashed import MultiHash, QuotientRemainder
 from hydrarec.items.mapped import MappedTable
 from hydrarec.items.rows import RowEncoder
+from hydrarec.items.sharded import ShardedTable
 from hydrarec.items.table import ItemTable
 
 Table = ItemTable | RowEncoder
@@ -30,6 +31,8 @@ def new_table(config: ItemsConfig, n_items: int, width: int, folder: Path | None
             raise InputError("items.storage=mapped keeps the table in a run folder; train with --out")
         dtype = getattr(torch, config.dtype)
         return MappedTable.create(folder, n_items, width, _STD, dtype=dtype, overwrite=True)
+    if config.storage == "sharded":
+        return ShardedTable(n_items, width, _STD)
     if config.storage == "int8":
         return Int8Table(n_items, width, _STD)
     if config.storage == "hashed":
@@ -55,6 +58,8 @@ def saved_table(
         of = tensors["shared.squares" if config.hashes else "remainders.squares"]
         table = hashed = _hashed(config, 0, width, of)
         hashed.n_items = n_items
+    elif config.storage == "sharded":
+        table = FloatTable(0, width, _STD)  # one process has all rows
     else:
         table = new_table(config, 0, width)
     for name in [name for name, _ in table.named_buffers()]:  # as they are: a copy would be as large as the catalog

@@ -26,8 +26,9 @@ def version_of(run: Run, precision: Precision) -> str:
             value = rows_of(name, tensors.get_tensor(name), trained)
             digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
             digest.update(value.flatten().view(torch.uint8).numpy().data)
-    if run.settings.items.storage == "mapped":
-        with (run.table / "vectors.bin").open("rb") as file:
+    files = {"mapped": "vectors.bin", "sharded": "shard-*"}.get(run.settings.items.storage)
+    for place in sorted(run.table.glob(files)) if files else []:
+        with place.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
     settings = run.settings.to_dict()
     ids = run.items()["item"][:trained].to_pylist()

@@ -2,8 +2,9 @@
 
 A checkpoint is a folder ``checkpoints/step-NNNNNNNN-epoch-NNNNN`` that appears whole, by a rename. No two have the
 same name, so that none has to make room for another. It holds tensors (``tensors.safetensors``: model, optimiser,
-random state, best weights so far, the states that windows begin from) and plain values (``position.json``). Of a table
-of items that lies on disk it holds a copy, ``table``; beside it lies that of the best weights, ``best-epoch-NNNNN``.
+random state, best weights so far, the states that windows begin from) and plain values (``position.json``). The rows of
+a sharded table are in files that each process writes (``items.shards``). Of a table of items that lies on disk it holds
+a copy, ``table``; beside it lies that of the best weights, ``best-epoch-NNNNN``.
 """
 
 import shutil
@@ -19,6 +20,7 @@ from hydrarec import processes
 from hydrarec.errors import InputError
 from hydrarec.files import read_json, whole_folder, write_json
 from hydrarec.items.mapped import MappedTable
+from hydrarec.items.shards import SHARD, load_shards, save_shard
 from hydrarec.nn.state import EncoderState
 
 
@@ -71,7 +73,10 @@ def save_checkpoint(
     position: Position,
     memory: EncoderState | None = None,
 ) -> None:
-    """Write a checkpoint, then drop all else in ``folder``: older ones, and what a crash left half written."""
+    """Write a checkpoint, then drop all else in ``folder``: older ones, and what a crash left half written.
+
+    The first process writes; with a sharded table all processes call this together.
+    """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     tensors |= {f"memory.{name}": value for name, value in (memory.tensors() if memory is not None else {}).items()}
@@ -82,11 +87,19 @@ def save_checkpoint(
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     # The last batch of an epoch and the end of that epoch are the same step.
     place = folder / f"step-{position.step:08d}-epoch-{position.epoch:05d}"
+    shard = {name: value for name, value in tensors.items() if SHARD in name}
+    if not processes.is_first():
+        save_shard(Path(processes.from_first("")), shard)
+        return
     with whole_folder(place, overwrite=True) as temporary:
-        save_file({name: _alone(value) for name, value in tensors.items()}, temporary / "tensors.safetensors")
+        shared = {name: _alone(value) for name, value in tensors.items() if name not in shard}
+        save_file(shared, temporary / "tensors.safetensors")
         for table in _on_disk(model):
             table.snapshot(temporary / "table")
         write_json(temporary / "position.json", asdict(position))
+        if shard:
+            processes.from_first(str(temporary.resolve()))
+            save_shard(temporary, shard)
     for old in folder.iterdir():
         if old not in (place, best_table(folder, position)):
             shutil.rmtree(old, ignore_errors=True)
@@ -117,6 +130,9 @@ def load_checkpoint(
         tensors = load_file(place / "tensors.safetensors") if read else {}
         position = Position(**processes.from_first(asdict(position)))
         tensors = processes.tensors_from_first(tensors)
+        if any(SHARD in name for name in model.state_dict()):
+            n_items = int(model.get_submodule("items").n_items)
+            tensors |= load_shards(place, n_items, processes.rank(), processes.world())
         for table in _on_disk(model):
             table.restore(place / "table")
         model.load_state_dict(_part(tensors, "model."))

@@ -8,6 +8,7 @@ from torch import nn
 
 from hydrarec.data.store import Dataset
 from hydrarec.items.rows import RowTable
+from hydrarec.items.sharded import ShardedTable
 from hydrarec.items.text.items import TextItems
 from hydrarec.items.text.tuning import Tuning
 from hydrarec.models.neural import NeuralModel
@@ -66,7 +67,9 @@ def flops(work: Work, position: Position, model: nn.Module) -> dict[str, Any]:
     """
     forward, backward = position.tokens_forward, position.tokens_backward
     tables = [(name, module) for name, module in model.named_modules() if isinstance(module, RowTable)]
-    rows = sum(table.n_learned for _, table in tables)
+    items = getattr(model, "items", None)
+    sharded = isinstance(items, ShardedTable)  # of which the only table is this process's part
+    rows = items.n_learned if sharded else sum(table.n_learned for _, table in tables)
     stored = {name: value.numel() for name, value in model.state_dict().items()}
     for name, _ in tables:
         stored = {key: n for key, n in stored.items() if key.rpartition(".")[0] != name}  # with the optimiser's state

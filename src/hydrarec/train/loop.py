@@ -24,7 +24,7 @@ from hydrarec.nn.state import EncoderState
 from hydrarec.train.checkpoint import Position, best_table, load_checkpoint, save_checkpoint
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.encode import encoder
-from hydrarec.train.gradients import sum_gradients
+from hydrarec.train.gradients import clip, sum_gradients
 from hydrarec.train.log import Log
 from hydrarec.train.memory import Memory
 from hydrarec.train.optimiser import adamw, learning_rate, rowwise
@@ -128,7 +128,7 @@ class Fit:
             position.events += part.events
             self._tick()
             self.report(part.events, self._figures(position.loss_sum / position.batch))
-            if time.monotonic() - self._saved > config.checkpoint_seconds:
+            if self._due():
                 self._save()
         mean_loss = position.loss_sum / len(batches)
         position.epoch, position.batch, position.loss_sum = position.epoch + 1, 0, 0.0
@@ -156,15 +156,13 @@ class Fit:
         if self.memory and after is not None:
             self.memory.keep(part.everyone, _of_all(after, part))
         loss.backward()
-        value = sum_gradients(self.model.parameters(), self.rows, loss)
+        value = sum_gradients(self.model, self.rows, loss)
         self._check_finite("loss", value)
         if self.tuning:
             self.tuning.after(self.position.step)
             self._count_tokens()
         # No clipping is clipping at infinity. A bad gradient must not reach the weights, and so the checkpoint.
-        learned = [*self.model.parameters(), *self.rows.leaves()]
-        norm = torch.nn.utils.clip_grad_norm_(learned, self.config.clip or math.inf)
-        self._check_finite("gradient", float(norm))
+        self._check_finite("gradient", clip(self.model, self.rows, self.config.clip))
         for optimiser in (self.optimiser, self.rows):
             optimiser.step()
             optimiser.zero_grad()
@@ -229,8 +227,12 @@ class Fit:
     def _exhausted(self) -> bool:
         return bool(self.config.patience) and self.position.stale >= self.config.patience
 
+    def _due(self) -> bool:
+        due = time.monotonic() - self._saved > self.config.checkpoint_seconds
+        return bool(processes.from_first(due)) if self.model.items.sharded else due
+
     def _save(self) -> None:
-        if self.checkpoints and processes.is_first():
+        if self.checkpoints and (processes.is_first() or self.model.items.sharded):
             states = self.memory.states if self.memory else None
             save_checkpoint(self.checkpoints, self.model, self.optimiser, self.best, self.position, states)
         self._saved = time.monotonic()

@@ -1,6 +1,6 @@
 """The run folder: everything that training made, readable on another machine without pickle."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,16 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from hydrarec import processes
 from hydrarec._version import __version__
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.rows import in_rows
 from hydrarec.data.store import Dataset, NeverError
 from hydrarec.errors import InputError
-from hydrarec.files import read_json, whole_file, write_json
+from hydrarec.files import read_json, whole_file, whole_folder, write_json
 from hydrarec.items.contract import ItemEncoder
 from hydrarec.items.make import rows_of, saved_items
+from hydrarec.items.shards import SHARD, load_shards, save_shard
 from hydrarec.items.vocabulary import Vocabulary
 from hydrarec.models.contract import Model
 from hydrarec.models.neural import NeuralModel
@@ -52,7 +54,7 @@ class Run:
 
     @property
     def table(self) -> Path:
-        """Where the table of items lies, if it lies on disk (``items.storage=mapped``)."""
+        """Where the table of items lies, if it has files of its own (``items.storage=mapped``, ``sharded``)."""
         return self.path / "table"
 
     def items(self) -> pa.Table:
@@ -77,6 +79,8 @@ class Run:
         items: ItemEncoder | int = n_items
         try:
             tensors = {name: rows_of(name, value, n_items) for name, value in load_file(file).items()}
+            if self.settings.items.storage == "sharded":
+                tensors |= {f"items.{name}": rows for name, rows in load_shards(self.table, n_items).items()}
             if issubclass(model, NeuralModel):
                 width = self.settings.model.d_model
                 items = saved_items(self.settings.items, n_items, width, tensors, self.table)
@@ -170,9 +174,22 @@ def write_config(path: Path, settings: Settings, dataset: dict[str, Any]) -> Non
 
 
 def finish_run(run: Run, model: Model, metrics: dict[str, Any]) -> Run:
-    """Write the model, then the metrics, which mark the run as finished."""
+    """Write the model, then the metrics, which mark the run as finished.
+
+    The first process writes; of a sharded table each process writes its rows.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.tensors().items()}
+    shard = {name.removeprefix(SHARD): tensors.pop(name) for name in list(tensors) if name.startswith(SHARD)}
+    if not processes.is_first():
+        if shard:
+            save_shard(Path(processes.from_first("")), shard)
+        return replace(run, metrics=metrics)
+    if shard:
+        with whole_folder(run.table, overwrite=True) as folder:
+            processes.from_first(str(folder.resolve()))
+            save_shard(folder, shard)
     with whole_file(run.path / "model.safetensors") as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in model.tensors().items()}, temporary)
+        save_file(tensors, temporary)
     write_json(run.path / "metrics.json", metrics)
     return open_run(run.path)
 

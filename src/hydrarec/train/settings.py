@@ -38,11 +38,13 @@ class Settings:
     start: StartConfig = field(default_factory=StartConfig)
 
     def __post_init__(self) -> None:
-        if self.items.storage == "mapped" and self.loss.kind == "softmax":
+        if self.items.storage in ("mapped", "sharded") and self.loss.kind == "softmax":
             raise InputError(
-                "loss.kind=softmax scores the whole catalog in every step, and items.storage=mapped is for what memory "
-                "does not hold; take loss.kind=sampled, or another items.storage"
+                f"loss.kind=softmax scores the whole catalog in every step, and items.storage={self.items.storage} is "
+                "for what memory does not hold; take loss.kind=sampled, or another items.storage"
             )
+        if self.items.storage == "sharded" and self.train.recompute:
+            raise InputError("train.recompute reads items again by itself, and items.storage=sharded only together")
 
     def to_dict(self) -> dict[str, Any]:
         return {

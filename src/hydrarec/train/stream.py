@@ -138,6 +138,10 @@ def _settings(run: Run, overrides: Sequence[str]) -> Settings:
             f"{run.path} reads items' text, which a stream of events does not bring; "
             "`hydrarec add-items` gives it new items, `hydrarec adapt` trains it on other data"
         )
+    if run.settings.items.storage == "sharded":
+        raise InputError(
+            f"{run.path} has a sharded table, and those are not continued yet; train again with all events"
+        )
     if "domain" in run.items().column_names:
         raise InputError(f"{run.path} has domains, and those are not continued yet; train again with all events")
     sections: dict[str, Any] = run.settings.to_dict()

@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -107,7 +106,7 @@ def _train(
             _write_ranks(run, measured)
         results["test"] = measured.to_dict()
     results["peak_memory_bytes"] = max(peak_memory_bytes(), facts.get("peak_memory_bytes", 0))
-    return finish_run(run, model, results) if processes.is_first() else replace(run, metrics=results)
+    return finish_run(run, model, results)
 
 
 def _fit_counts(
