@@ -57,6 +57,7 @@ def test_two_hosts_train_what_one_process_does(tmp_path):
         for name, wire, address in zip(NAMES, WIRE, addresses, strict=True):
             meet = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-id=job", "--rdzv-backend=c10d"]
             meet += [f"--rdzv-endpoint={addresses[0]}:29400", f"--local-addr={address}"]
+            meet += [f"--rdzv-conf=is_host={'true' if address == addresses[0] else 'false'}"]  # the name is of neither
             command = [sys.executable, "-m", "torch.distributed.run", *meet, "-m", "hydrarec"]
             command += train(tmp_path / "data", tmp_path / "run", changes)
             variables = environment() | {"GLOO_SOCKET_IFNAME": wire}
