@@ -60,20 +60,22 @@ def trained(data, tmp_path_factory):
     return {name: (folder / f"{name[0]}-{name[1]}", out) for name, out in zip(names, several(jobs), strict=True)}
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_several_processes_train_what_one_does(trained, case):
-    (alone, _), (run, printed) = trained[case, 1], trained[case, WORLDS.get(case, 2)]
-    assert [code for code, _, _ in printed] == [0] * len(printed)
-    # Adagrad's first steps are as long for a small gradient as for a large one, and so are its rounding errors.
-    close(weights(run), weights(alone), 1e-4 if case == "rows, softmax" else 1e-5)
-    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (run, alone))
-    assert first["events"] == second["events"]
-    assert first["test"]["queries"] == second["test"]["queries"]
-    assert first["test"]["metrics"] == pytest.approx(second["test"]["metrics"], abs=1e-9)
-    logs = [[json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()] for folder in (run, alone)]
-    assert [entry["loss"] for entry in logs[0]] == pytest.approx(
-        [entry["loss"] for entry in logs[1]], rel=1e-5, abs=1e-6
-    )
+def test_several_processes_train_what_one_does(trained, subtests):
+    for case in CASES:
+        with subtests.test(case):
+            (alone, _), (run, printed) = trained[case, 1], trained[case, WORLDS.get(case, 2)]
+            assert [code for code, _, _ in printed] == [0] * len(printed)
+            # Adagrad's first steps are as long for a small gradient as for a large one, and so are their rounding errors.
+            close(weights(run), weights(alone), 1e-4 if case == "rows, softmax" else 1e-5)
+            first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (run, alone))
+            assert first["events"] == second["events"]
+            assert first["test"]["queries"] == second["test"]["queries"]
+            assert first["test"]["metrics"] == pytest.approx(second["test"]["metrics"], abs=1e-9)
+            losses = [
+                [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+                for folder in (run, alone)
+            ]
+            assert losses[0] == pytest.approx(losses[1], rel=1e-5, abs=1e-6)
 
 
 def test_a_sharded_table_is_a_plain_one_in_parts(trained):

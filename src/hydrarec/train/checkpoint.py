@@ -10,6 +10,7 @@ a copy, ``table``; beside it lies that of the best weights, ``best-epoch-NNNNN``
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -131,8 +132,8 @@ def load_checkpoint(
         position = Position(**processes.from_first(asdict(position)))
         tensors = processes.tensors_from_first(tensors)
         if any(SHARD in name for name in model.state_dict()):
-            n_items = int(model.get_submodule("items").n_items)
-            tensors |= load_shards(place, n_items, processes.rank(), processes.world())
+            items: Any = model.get_submodule("items")
+            tensors |= load_shards(place, items.n_items, processes.rank(), processes.world())
         for table in _on_disk(model):
             table.restore(place / "table")
         model.load_state_dict(_part(tensors, "model."))

@@ -67,7 +67,7 @@ def flops(work: Work, position: Position, model: nn.Module) -> dict[str, Any]:
     """
     forward, backward = position.tokens_forward, position.tokens_backward
     tables = [(name, module) for name, module in model.named_modules() if isinstance(module, RowTable)]
-    items = getattr(model, "items", None)
+    items: Any = getattr(model, "items", None)
     sharded = isinstance(items, ShardedTable)  # of which the only table is this process's part
     rows = items.n_learned if sharded else sum(table.n_learned for _, table in tables)
     stored = {name: value.numel() for name, value in model.state_dict().items()}
