@@ -65,7 +65,7 @@ def test_several_processes_train_what_one_does(trained, subtests):
         with subtests.test(case):
             (alone, _), (run, printed) = trained[case, 1], trained[case, WORLDS.get(case, 2)]
             assert [code for code, _, _ in printed] == [0] * len(printed)
-            # Adagrad's first steps are as long for a small gradient as for a large one, and so are their rounding errors.
+            # Adagrad's first steps are as long for small gradients as for large ones: so are their rounding errors.
             close(weights(run), weights(alone), 1e-4 if case == "rows, softmax" else 1e-5)
             first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (run, alone))
             assert first["events"] == second["events"]
