@@ -106,6 +106,9 @@ BAD = {
 }
 
 
+APART = ("code", "world", "continue", "procs")  # found before the processes are together: each says it
+
+
 def test_what_does_not_go_together_is_said_once(folder, subtests):
     jobs = []
     for changes, environments, _, codes in BAD.values():
@@ -123,7 +126,7 @@ def test_what_does_not_go_together_is_said_once(folder, subtests):
         with subtests.test(name):
             assert [code for code, _, _ in printed] == codes
             errors = "".join(error for _, _, error in printed)
-            assert errors.count(expected) == 1
+            assert errors.count(expected) == (len(codes) if name in APART else 1)
             assert "Traceback" not in errors
     assert not (folder / "bad" / "checkpoints").exists()
 

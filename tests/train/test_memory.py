@@ -34,7 +34,7 @@ def test_after_enough_epochs_every_window_begins_from_its_whole_past(lengths, ma
     for epoch in range(1 + -(-max(lengths) // max_len)):
         batches = EpochBatches(data, source, batch_events, 0, epoch)
         for index, batch in enumerate(batches.start_at(0)):
-            chosen = batches.chosen(index)
+            chosen = batches.part(index).everyone
             memory.keep(chosen, model.resume(batch, memory.before(chosen))[1])
     starts = data.offsets[np.searchsorted(data.offsets, source.first, side="right") - 1]
     for window, (first, start) in enumerate(zip(source.first, starts, strict=True)):
@@ -65,7 +65,7 @@ def test_it_goes_on_with_states_that_were_saved():
     memory = Memory(model, source)
     batches = EpochBatches(data, source, 100, 0, 0)
     batch = next(batches.start_at(0))
-    memory.keep(batches.chosen(0), model.resume(batch, None)[1])
+    memory.keep(batches.part(0).everyone, model.resume(batch, None)[1])
     again = Memory(model, source, memory.states.clone())
     for name, value in memory.before(np.arange(4)).tensors().items():
         assert not value.requires_grad
