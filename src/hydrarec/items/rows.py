@@ -130,10 +130,8 @@ class RowTable(RowEncoder):
         """
         self.lent = [(rows, vectors) for rows, vectors in self.lent if vectors.grad is not None]
         if len(self.lent) > 1:
-            distinct, places = torch.cat([rows for rows, _ in self.lent]).unique(return_inverse=True)
-            gradients = torch.cat([vectors.grad for _, vectors in self.lent if vectors.grad is not None])
-            summed = gradients.new_zeros(len(distinct), self.width).index_add_(0, places, gradients)
-            self.lend_again([(distinct, summed)])
+            gradients = [(rows, vectors.grad) for rows, vectors in self.lent if vectors.grad is not None]
+            self.lend_again([summed(gradients)])
         return self.lent[0][1] if self.lent else None
 
     def lend_again(self, gradients: list[tuple[Tensor, Tensor]]) -> None:
@@ -156,6 +154,13 @@ class RowTable(RowEncoder):
     def forget(self) -> None:
         """Drop what was lent, with its gradients."""
         self.lent.clear()
+
+
+def summed(gradients: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Of pairs of rows (n,) and their gradients (n, d): the distinct rows of all, ascending, and the sum of each."""
+    distinct, places = torch.cat([rows for rows, _ in gradients]).unique(return_inverse=True)
+    every = torch.cat([gradient for _, gradient in gradients])
+    return distinct, every.new_zeros(len(distinct), every.shape[1]).index_add_(0, places, every)
 
 
 class _Lend(torch.autograd.Function):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hydrarec import processes
 from hydrarec.items.compact import FloatTable
-from hydrarec.items.rows import RowEncoder, RowTable
+from hydrarec.items.rows import RowEncoder, RowTable, summed
 from hydrarec.items.table import draw
 
 _AT_ONCE = 1 << 13  # rows drawn at a time: those of a table in one process
@@ -81,20 +81,15 @@ class ShardedTable(RowEncoder):
     @torch.no_grad()
     def hand_over(self) -> None:
         """Give the gradients of what was read to those that have the rows: there the shard has lent them."""
-        self.shard.lend_again([])
+        none = self.shard.squares.new_zeros(0).long(), self.shard.weight.new_zeros(0, self.width)
         lent = [(rows, vectors.grad) for rows, vectors in self._lent if vectors.grad is not None]
         self._lent = []
-        none = self.shard.weight.new_zeros(0, self.width)
-        distinct, places = torch.cat([rows for rows, _ in lent] or [self.shard.squares.new_zeros(0).long()]).unique(
-            return_inverse=True
+        rows, gradients = summed(lent or [none])
+        counts = self._by_owner(rows)
+        theirs = zip(
+            processes.exchange(list(rows.split(counts))), processes.exchange(list(gradients.split(counts))), strict=True
         )
-        summed = none.new_zeros(len(distinct), self.width)
-        summed.index_add_(0, places, torch.cat([gradient for _, gradient in lent] or [none]))
-        counts = self._by_owner(distinct)
-        rows = processes.exchange(list((distinct).split(counts)))
-        gradients = processes.exchange(list(summed.split(counts)))
-        given = [(each - self.first, its) for each, its in zip(rows, gradients, strict=True) if len(each)]
-        self.shard.lend_again(given)
+        self.shard.lend_again([(each - self.first, its) for each, its in theirs if len(each)])
 
     @torch.no_grad()
     def _read(self, distinct: Tensor) -> Tensor:
