@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo bench test test-fallback kernels lint format clean
+.PHONY: demo bench test test-fallback kernels lint format audit clean
 
 demo: .venv/installed
 	$(BIN)/hydrarec demo
@@ -28,6 +28,12 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Known vulnerabilities of what is installed. Asks a service on the network.
+audit: .venv/installed-dev
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit
+	.venv-audit/bin/pip-audit --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -49,4 +55,4 @@ kernels: | .venv/bin/python
 	touch $@ .venv/installed
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-audit

@@ -16,6 +16,7 @@ def serve(
     precision: Literal["float32", "float16"] = "float32",
     state_limit: int | None = None,
     rate: float | None = None,
+    index: Literal["auto", "exact", "faiss"] = "auto",
 ) -> None:
     """Serve a trained run over HTTP: each event is known to the very next recommendation.
 
@@ -41,6 +42,9 @@ def serve(
         Users with a stored state, at most. The states written longest ago are made again when they are asked for.
     rate
         Requests a second that a caller may send; callers are told apart by key, or by address.
+    index
+        exact: every item is scored for every answer. faiss: an index chooses which (extra ann). auto: an index for
+        200,000 items or more, where faiss is installed.
     """
     from hydrarec.errors import InputError
     from hydrarec.serve.libraries import require
@@ -62,4 +66,5 @@ def serve(
         durability=durability,
         precision=precision,
         state_limit=state_limit,
+        index=index,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,15 +14,18 @@ from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.models.waiting import hidden_states
 from hydrarec.recommender import Recommender
 from hydrarec.serve.catalog import Catalog
+from hydrarec.serve.indexing import IndexChoice, Indexing
 from hydrarec.serve.items import Items
 from hydrarec.serve.packing import Precision, StatePacker
 from hydrarec.serve.ranking import Conditions
+from hydrarec.serve.sample import sample_histories
 from hydrarec.serve.states import UserStates, batch_of
 from hydrarec.serve.stepping import step_
 from hydrarec.serve.store import Event, History, Store
 from hydrarec.serve.version import version_of
 
 _NONE = np.empty(0, np.int64)
+_SAMPLED = 256  # histories to measure an index with
 _Asked = tuple[Tensor, Tensor, Tensor]  # hidden states (n, d), whether there is one (n,), events (n,)
 
 
@@ -64,9 +68,10 @@ class Engine:
     recommender: on the CPU, its model recurrent.
     precision: of the stored states; float16 halves the store (docs/serving.md has what it costs).
     state_limit: of users with a state; the states written longest ago give way, and are made again when asked for.
+    index: whether ``reindex`` builds an index of the items.
 
     Raises:
-        InputError: the model keeps no state.
+        InputError: the model keeps no state, or FAISS is asked for and not installed.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Engine:
         *,
         precision: Precision = "float32",
         state_limit: int | None = None,
+        index: IndexChoice = "auto",
     ) -> None:
         model = recommender.model
         if not isinstance(model, RecurrentModel):
@@ -88,6 +94,8 @@ class Engine:
         self.items = Items(recommender, model, store, self.version)
         packer = StatePacker(model.initial_state(1), self.items.rows, version=self.version, precision=precision)
         self.states = UserStates(model, self.items.rows, store, packer)
+        self._recommender = recommender
+        self._indexing = Indexing(index, model.n_items, lambda: self._sampled)
 
     @property
     def catalog(self) -> Catalog:
@@ -131,6 +139,10 @@ class Engine:
         hidden = hidden_states(self.model, state, user)
         self.items.view.ranking.best(hidden, [Conditions(k=1, allowed=None, denied=_NONE)])
 
+    def reindex(self) -> None:
+        """Build an index of the items where one is due; until it is there, answers come as they did."""
+        self.items.reindex(self._indexing)
+
     def erase(self, user: str) -> bool:
         """Forget a user; ``tidy`` removes what may remain in files."""
         return self.store.erase(user)
@@ -140,6 +152,14 @@ class Engine:
         if self.state_limit is not None:
             self.store.evict(self.state_limit)
         return self.store.scrub()
+
+    @cached_property
+    @torch.inference_mode()
+    def _sampled(self) -> Tensor:
+        """(n, d) hidden states of users of the data set."""
+        histories = sample_histories(self._recommender, _SAMPLED)
+        hidden, known, _ = self._of_histories([Request(history=history) for history in histories])
+        return hidden[known]
 
     def _of_store(self, requests: list[Request]) -> _Asked:
         state, events = self.states.of([request.user or "" for request in requests])

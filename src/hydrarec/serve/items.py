@@ -17,6 +17,8 @@ from hydrarec.models.neural import NeuralModel
 from hydrarec.progress import say
 from hydrarec.recommender import Recommender
 from hydrarec.serve.catalog import Catalog
+from hydrarec.serve.indexed import IndexedRanking
+from hydrarec.serve.indexing import Indexing
 from hydrarec.serve.item_rows import ItemRows
 from hydrarec.serve.item_table import Given, ItemForm, Told
 from hydrarec.serve.ranking import Ranking
@@ -50,6 +52,7 @@ class Items:
         self._model, self._store, self._version = model, store, version
         self._form = ItemForm(recommender.run.settings.items, model.items)
         self._changing = Lock()
+        self._touched = _NONE  # rows that changed since an index of them was begun
         table = recommender.item_table
         self.rows = ItemRows(table["item"].to_pylist())
         self.view = View(catalog=Catalog(table, self.rows), ranking=Ranking.of(model))
@@ -94,6 +97,15 @@ class Items:
                 self._store.put_items([StoredItem(item=item, removed=True)])
                 self._show(catalog.items, _NONE, np.union1d(catalog.removed, [row]))
         return bool(row >= 0)
+
+    def reindex(self, indexing: Indexing) -> None:
+        """Answer from an index where one is due, once it is built. One call at a time; items may change meanwhile."""
+        with self._changing:
+            ranking, self._touched = self.view.ranking, _NONE
+        if indexing.due(ranking) and (built := indexing.build(ranking)) is not None:
+            with self._changing:
+                now = IndexedRanking(self.view.ranking, built.index, self._touched, built.recall)
+                self.view = replace(self.view, ranking=now)
 
     def refresh(self) -> None:
         """Do what the store tells of, where the model can. Not beside ``put`` or ``remove``.
@@ -142,6 +154,7 @@ class Items:
         self._show(grow_table(known, given.table, rows, given.differs & ~new), touched, removed)
 
     def _show(self, table: pa.Table, touched: np.ndarray, removed: np.ndarray) -> None:
+        self._touched = np.union1d(self._touched, touched)
         self.view = View(
             catalog=Catalog(table, self.rows, removed), ranking=self.view.ranking.changed(touched, removed)
         )

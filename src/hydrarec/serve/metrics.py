@@ -15,13 +15,18 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What is looked up when it is asked for."""
+    """What is looked up when it is asked for.
+
+    Attributes:
+        index: recall of the index, and how many items it does not know as they are; None where every item is scored.
+    """
 
     queues: dict[str, int]
     states_made: int
     items: int
     store_bytes: int
     version: str
+    index: tuple[float, int] | None
 
 
 class Metrics:
@@ -54,6 +59,14 @@ class Metrics:
         yield CounterMetricFamily("hydrarec_states_made", "States made from histories.", reading.states_made)
         yield GaugeMetricFamily("hydrarec_catalog_items", "Items that can be recommended.", reading.items)
         yield GaugeMetricFamily("hydrarec_store_bytes", "Size of the files of the store.", reading.store_bytes)
+        if reading.index is not None:
+            recall, stale = reading.index
+            yield GaugeMetricFamily(
+                "hydrarec_index_recall", "Share of the best 100 items that the index finds.", recall
+            )
+            yield GaugeMetricFamily(
+                "hydrarec_index_stale", "Items that came, changed or went since it was built.", stale
+            )
         yield InfoMetricFamily("hydrarec_model", "What answers.", {"version": reading.version})
 
 

@@ -1,6 +1,6 @@
 """The best items for hidden states, each with conditions of its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +13,9 @@ from hydrarec.models.neural import NeuralModel
 from hydrarec.retrieve.exact import top_k
 
 _NONE = np.empty(0, np.int64)
+_FEW = 8  # fewer rows than one in so many are scored alone, without the others
+
+Answers = tuple[list[int], list[float]]  # rows and scores, best first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +24,8 @@ class Conditions:
 
     Attributes:
         k: items at most.
-        allowed: (n,) int64, the only rows; None: all. Answers that share one object are ranked together.
-        denied: (n,) int64, rows to leave out.
+        allowed: (n,) int64, ascending, the only rows; None: all. Answers that share one object are ranked together.
+        denied: (n,) int64, ascending, rows to leave out.
     """
 
     k: int
@@ -35,14 +38,16 @@ class Ranking:
 
     It never changes; another one takes its place when items come or go.
 
-    Args:
+    Attributes:
+        n_items: V.
         vectors: (V, d), ``model.catalog()``; None for tables that are smaller than their vectors in float32, which stay
             as they are, and are read for every answer.
         removed: (r,) int64, rows that are never among the best.
     """
 
     def __init__(self, model: NeuralModel, vectors: Tensor | None, removed: np.ndarray = _NONE) -> None:
-        self._model, self._vectors, self._removed = model, vectors, torch.from_numpy(removed)
+        self.model, self.vectors, self.removed = model, vectors, removed
+        self.n_items = model.n_items if vectors is None else len(vectors)
 
     @classmethod
     @torch.inference_mode()
@@ -52,48 +57,74 @@ class Ranking:
     @torch.inference_mode()
     def changed(self, rows: np.ndarray, removed: np.ndarray) -> "Ranking":
         """The same with the model's vectors of ``rows`` (n,), new ones at the end among them."""
-        if self._vectors is None or not len(rows):
-            return Ranking(self._model, self._vectors, removed)
-        vectors = self._vectors.new_empty(self._model.n_items, self._vectors.shape[1])
-        vectors[: len(self._vectors)] = self._vectors
+        if self.vectors is None or not len(rows):
+            return Ranking(self.model, self.vectors, removed)
+        vectors = self.vectors.new_empty(self.model.n_items, self.vectors.shape[1])
+        vectors[: len(self.vectors)] = self.vectors
         chosen = torch.from_numpy(rows)
-        vectors[chosen] = self._model.vectors(chosen)
-        return Ranking(self._model, vectors, removed)
+        vectors[chosen] = self.model.vectors(chosen)
+        return Ranking(self.model, vectors, removed)
+
+    def vectors_of(self, rows: Tensor) -> Tensor:
+        """(..., d) float32, as they meet the queries, of ``rows`` (...)."""
+        return self.model.vectors(rows) if self.vectors is None else self.vectors[rows]
+
+    def chunks(self) -> Iterator[tuple[int, Tensor]]:
+        """(first row, vectors (n, d)) of the catalog in order."""
+        if self.vectors is None:
+            yield from self.model.chunks()
+        else:
+            size = self.model.chunk_items
+            yield from zip(range(0, len(self.vectors), size), self.vectors.split(size), strict=True)
 
     @torch.inference_mode()
-    def best(self, hidden: Tensor, conditions: Sequence[Conditions]) -> list[tuple[list[int], list[float]]]:
+    def best(self, hidden: Tensor, conditions: Sequence[Conditions]) -> list[Answers]:
         """Rows and scores, best first, for each of hidden (U, d); fewer than k where fewer items are allowed."""
-        n_items = self._model.n_items if self._vectors is None else len(self._vectors)
-        result: list[tuple[list[int], list[float]]] = [([], [])] * len(conditions)
+        result: list[Answers] = [([], [])] * len(conditions)
         groups: dict[int, list[int]] = {}
         for place, each in enumerate(conditions):
             groups.setdefault(id(each.allowed), []).append(place)
         for places in groups.values():
             chosen = [conditions[place] for place in places]
-            owners = np.repeat(np.arange(len(chosen)), [len(each.denied) for each in chosen])
-            denied = np.concatenate([each.denied for each in chosen])
-            rows, scores = top_k(
-                self._scores(hidden[torch.tensor(places)]),
-                len(chosen),
-                min(max(each.k for each in chosen), n_items),
-                n_items=n_items,
-                seen=(torch.from_numpy(owners), torch.from_numpy(denied)) if len(denied) else None,
-                candidates=chosen[0].allowed,
-            )
+            rows, scores = self._ranked(hidden[torch.tensor(places)], chosen)
             for place, each, best, score in zip(places, chosen, rows.tolist(), scores.tolist(), strict=True):
                 found = sum(row >= 0 for row in best[: each.k])
                 result[place] = best[:found], score[:found]
         return result
 
+    def _ranked(self, hidden: Tensor, chosen: Sequence[Conditions]) -> tuple[Tensor, Tensor]:
+        """Rows and scores (n, k), -1 and -inf where there are no more, for conditions that share what is allowed."""
+        allowed, denied = chosen[0].allowed, [each.denied for each in chosen]
+        if allowed is None or len(allowed) * _FEW >= self.n_items:
+            return _top(self._scores(hidden), chosen, denied, self.n_items, allowed)
+        scores = (self.model.queries(hidden) * self.model.scale) @ self.vectors_of(allowed).T
+        scores = scores.masked_fill_(torch.isin(allowed, torch.from_numpy(self.removed)), -torch.inf)
+        denied = [places_in(each, allowed.numpy()) for each in denied]
+        rows, scores = _top([(0, scores)], chosen, denied, len(allowed))
+        return torch.where(rows < 0, rows, allowed[rows]), scores
+
     def _scores(self, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
-        queries = self._model.queries(hidden) * self._model.scale
-        for first, vectors in self._chunks():
-            here = self._removed[(self._removed >= first) & (self._removed < first + len(vectors))]
+        queries, removed = self.model.queries(hidden) * self.model.scale, torch.from_numpy(self.removed)
+        for first, vectors in self.chunks():
+            here = removed[(removed >= first) & (removed < first + len(vectors))]
             yield first, (queries @ vectors.T).index_fill_(1, here - first, -torch.inf)
 
-    def _chunks(self) -> Iterator[tuple[int, Tensor]]:
-        if self._vectors is None:
-            yield from self._model.chunks()
-        else:
-            size = self._model.chunk_items
-            yield from zip(range(0, len(self._vectors), size), self._vectors.split(size), strict=True)
+
+def _top(
+    chunks: Iterable[tuple[int, Tensor]],
+    chosen: Sequence[Conditions],
+    denied: list[np.ndarray],
+    n_items: int,
+    candidates: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    owners = np.repeat(np.arange(len(chosen)), list(map(len, denied)))
+    seen = (torch.from_numpy(owners), torch.from_numpy(np.concatenate(denied))) if len(owners) else None
+    k = min(max(each.k for each in chosen), n_items)
+    return top_k(chunks, len(chosen), k, n_items=n_items, seen=seen, candidates=candidates)
+
+
+def places_in(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Where those of ``rows`` (n,) that are in ``among`` (m,), both ascending, are in it: (n or fewer,) int64."""
+    places = np.searchsorted(among, rows)
+    found: np.ndarray = places[among[np.minimum(places, len(among) - 1)] == rows]
+    return found

@@ -73,6 +73,7 @@ class Reloader:
             self._stop.clear()
         try:
             engine = await asyncio.to_thread(self._open)
+            await asyncio.to_thread(engine.reindex)
             self.status = Status("making states")
             if not engine.store.read_only:
                 await asyncio.to_thread(self._make_states, engine)

@@ -17,6 +17,7 @@ from hydrarec.serve.app import make_app
 from hydrarec.serve.disk import DiskStore, Durability
 from hydrarec.serve.engine import Engine
 from hydrarec.serve.guard import Guard
+from hydrarec.serve.indexing import IndexChoice
 from hydrarec.serve.memory import MemoryStore
 from hydrarec.serve.packing import Precision
 from hydrarec.serve.reload import Reloader
@@ -35,6 +36,7 @@ def serve(
     durability: Durability,
     precision: Precision,
     state_limit: int | None,
+    index: IndexChoice,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -54,7 +56,7 @@ def serve(
         def open_engine() -> Engine:
             # A link may point elsewhere the next moment; all of a run comes from one folder.
             recommender = Recommender.load(run.resolve())
-            engine = Engine(recommender, store, precision=precision, state_limit=state_limit)
+            engine = Engine(recommender, store, precision=precision, state_limit=state_limit, index=index)
             engine.warm_up()
             return engine
 
@@ -64,6 +66,7 @@ def serve(
             log_level="warning",
             access_log=False,  # it would hold the ids of users
             server_header=False,
+            ws="none",
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
         _Server(config, run, host, app.state.reloader).run(sockets=[listener])

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from threading import Lock
+from threading import Event as Flag
+from threading import Lock, Thread
 
 from hydrarec.progress import say
 from hydrarec.serve.batching import Batcher
 from hydrarec.serve.engine import Answer, Engine, Request
+from hydrarec.serve.indexed import IndexedRanking
 from hydrarec.serve.item_table import Told
 from hydrarec.serve.items import Became
 from hydrarec.serve.metrics import Metrics, Reading
@@ -17,6 +19,7 @@ from hydrarec.serve.store import Event, StoreError
 EVENTS, REQUESTS = 256, 64  # of a batch
 EVENTS_ROOM, REQUESTS_ROOM, ITEMS_ROOM = 8_192, 1_024, 1_024  # that may wait
 _TIDY_SECONDS = 10.0  # between evictions
+_INDEX_SECONDS = 2.0  # between looks whether an index is due
 _TIDY_SHARE = 20  # scrubbing files after erasures takes one part in so many of the time, at most
 
 
@@ -39,6 +42,7 @@ class Service:
         self.metrics = Metrics(self._reading)
         self.erased = asyncio.Event()
         self.stopping = False
+        self._stopped = Flag()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -46,10 +50,12 @@ class Service:
         for batcher in batchers:
             batcher.start()
         tidying = asyncio.create_task(self._tidy())
+        Thread(target=self._index, name="index", daemon=True).start()  # nobody waits for an index when the server ends
         try:
             yield
         finally:
             self.stopping = True
+            self._stopped.set()
             tidying.cancel()
             for batcher in batchers:
                 await batcher.close()
@@ -82,6 +88,7 @@ class Service:
 
     def _reading(self) -> Reading:
         engine = self.engine
+        ranking = engine.items.view.ranking
         return Reading(
             queues={
                 "events": self.apply.waiting,
@@ -92,7 +99,17 @@ class Service:
             items=len(engine.catalog),
             store_bytes=engine.store.size(),
             version=engine.version,
+            index=(ranking.recall, ranking.stale) if isinstance(ranking, IndexedRanking) else None,
         )
+
+    def _index(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self.engine.reindex()
+            except Exception as error:  # answers go on without it
+                say(f"warning: no index was built: {error}")
+                return
+            self._stopped.wait(_INDEX_SECONDS)
 
     async def _tidy(self) -> None:
         while True:
