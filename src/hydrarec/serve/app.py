@@ -15,7 +15,7 @@ from hydrarec.serve.guard import Guard
 from hydrarec.serve.item_routes import changed_items, found_items
 from hydrarec.serve.metrics import MEDIA_TYPE, Measured
 from hydrarec.serve.page import page_routes
-from hydrarec.serve.problems import add_problems
+from hydrarec.serve.problems import RESPONSES, add_problems
 from hydrarec.serve.rate import RateLimit
 from hydrarec.serve.reload import Reloader, Status
 from hydrarec.serve.service import Service
@@ -49,6 +49,7 @@ def make_app(
         lifespan=lifespan,
         docs_url=None,  # its page loads from elsewhere
         redoc_url=None,
+        responses=RESPONSES,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service, app.state.reloader = service, reloader

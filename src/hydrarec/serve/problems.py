@@ -16,6 +16,25 @@ from hydrarec.serve.store import StoreError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS: dict[type[Exception], int] = {BusyError: 1, StoreError: 10}
+RESPONSES: dict[int | str, dict[str, Any]] = {  # what every operation of the OpenAPI document may answer
+    "default": {
+        "description": "A problem document (RFC 9457).",
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+                        "detail": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
 _REASONS = {401: "key", 413: "size", 421: "host"}
 
 
