@@ -28,7 +28,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Known vulnerabilities of what is installed. Asks a service on the network.
+# Known vulnerabilities of what is installed. Asks a service on the network; what it skips has not been audited.
 audit: .venv/installed-dev
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/pip install --quiet pip-audit

@@ -3,6 +3,7 @@
 import shutil
 import time
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from hydrarec.errors import InputError
 from hydrarec.serve import indexing as indexing_module
 from hydrarec.serve.engine import Engine
 from hydrarec.serve.indexed import IndexedRanking
-from hydrarec.serve.indexing import Indexing
+from hydrarec.serve.indexing import Indexing, StoppedError, unless
 from hydrarec.serve.memory import MemoryStore
 from hydrarec.serve.ranking import Conditions, Ranking
 from hydrarec.serve.sample import sample_histories
@@ -131,8 +132,8 @@ def test_what_changes_while_an_index_is_built_is_beside_it(many, monkeypatch):
     engine = Engine(many, MemoryStore(), index="faiss")
     items, build = engine.items, Indexing.build
 
-    def slow(self, ranking):
-        built = build(self, ranking)
+    def slow(self, ranking, go_on):
+        built = build(self, ranking, go_on)
         assert items.remove("5")
         items._show(items.view.catalog.items, np.array([3, 8]), items.view.catalog.removed)
         return built
@@ -215,3 +216,31 @@ def test_a_served_index_and_its_metrics(many):
         code, said = server.end()
     assert code == 0
     assert "index of 2,000 items built in" in said
+
+
+def after(n):
+    """Gives up at the call after the first ``n``."""
+    left = iter(range(n))
+
+    def go_on():
+        if next(left, None) is None:
+            raise StoppedError("here")
+
+    return go_on
+
+
+def test_building_can_be_given_up(many):
+    engine = Engine(many, MemoryStore(), index="faiss")
+    for n in (0, 4, 10, 12, 17):  # while clusters are found, items are added, and answers are compared
+        with pytest.raises(StoppedError):
+            engine.reindex(after(n))
+        assert type(engine.items.view.ranking) is Ranking
+    engine.reindex(unless(Event()))
+    assert isinstance(engine.items.view.ranking, IndexedRanking)
+
+
+def test_nobody_waits_for_an_index_when_the_server_ends(many):
+    with served(many.run.path, "--index", "faiss") as server:
+        code, said = server.end()  # as soon as it listens
+    assert code == 0
+    assert "Traceback" not in said

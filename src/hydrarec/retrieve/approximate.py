@@ -11,6 +11,8 @@ from hydrarec.errors import InputError
 
 LEAST = 1_000  # items that can be clustered
 _SAMPLE = 64  # vectors a cluster, to find the clusters by
+_ROUNDS = 10  # of that
+_CODED = 16_384  # vectors to find codes by
 
 
 def require_faiss() -> ModuleType:
@@ -35,6 +37,7 @@ class Index:
         chunks: gives (first row, vectors (n, d) float32) of V items in order, ``LEAST`` or more, at each call.
         n_items: V.
         removed: (V,) bool, rows to leave out.
+        go_on: called every second or so, and may raise an error to end it.
 
     Attributes:
         clusters, probes: how many there are, and how many a search reads.
@@ -44,22 +47,31 @@ class Index:
         InputError: FAISS is not installed.
     """
 
-    def __init__(self, chunks: Callable[[], Iterable[tuple[int, Tensor]]], n_items: int, removed: np.ndarray) -> None:
+    def __init__(
+        self,
+        chunks: Callable[[], Iterable[tuple[int, Tensor]]],
+        n_items: int,
+        removed: np.ndarray,
+        go_on: Callable[[], None] = lambda: None,
+    ) -> None:
         self._faiss = require_faiss()
         self._faiss.omp_set_num_threads(1)  # of this thread: others go on answering
         self.clusters = 2 ** max(2, round(np.log2(2 * np.sqrt(n_items))))
         sample = _sampled(chunks(), n_items, self.clusters * _SAMPLE)
         width = sample.shape[1]
         # Clusters by distance, since by product all would go to the longest centres.
-        kmeans = self._faiss.Kmeans(width, self.clusters, niter=10, min_points_per_centroid=1, seed=1)
-        kmeans.train(sample)
+        kmeans = self._faiss.Kmeans(width, self.clusters, niter=1, min_points_per_centroid=1, seed=1)
+        for _ in range(_ROUNDS):
+            go_on()
+            kmeans.train(sample, init_centroids=kmeans.centroids)
         self._centres = self._faiss.IndexFlatIP(width)
         self._centres.add(kmeans.centroids)
         product = self._faiss.METRIC_INNER_PRODUCT
         self._index = self._faiss.IndexIVFPQFastScan(self._centres, width, self.clusters, width, 4, product)
         self._index.by_residual = True  # a code is of what is left of a vector without its centre
-        self._index.train(sample)
+        self._index.train(sample[:: max(1, len(sample) // _CODED)])
         for first, vectors in chunks():
+            go_on()
             rows = first + np.flatnonzero(~removed[first : first + len(vectors)])
             self._index.add_with_ids(vectors.numpy()[rows - first], rows)
         self.probes, self.left_out = 1, np.flatnonzero(removed)

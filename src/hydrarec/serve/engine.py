@@ -1,6 +1,6 @@
 """A recommender that is told each event when it happens: many users' events or requests in one call, no HTTP here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -139,9 +139,13 @@ class Engine:
         hidden = hidden_states(self.model, state, user)
         self.items.view.ranking.best(hidden, [Conditions(k=1, allowed=None, denied=_NONE)])
 
-    def reindex(self) -> None:
-        """Build an index of the items where one is due; until it is there, answers come as they did."""
-        self.items.reindex(self._indexing)
+    def reindex(self, go_on: Callable[[], None] = lambda: None) -> None:
+        """Build an index of the items where one is due; until it is there, answers come as they did.
+
+        Args:
+            go_on: called every second or so, and may raise an error to end it.
+        """
+        self.items.reindex(self._indexing, go_on)
 
     def erase(self, user: str) -> bool:
         """Forget a user; ``tidy`` removes what may remain in files."""

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from threading import Event
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hydrarec.errors import InputError
+from hydrarec.errors import HydrarecError, InputError
 from hydrarec.progress import say
 from hydrarec.retrieve.approximate import LEAST, Index, require_faiss
 from hydrarec.serve.indexed import IndexedRanking
@@ -23,6 +24,20 @@ _STALE = 50  # another index is due when one item in so many is not as it was
 _GAIN = 0.002  # of recall, for which twice the work is done
 _NONE = np.empty(0, np.int64)
 _AT_ONCE = 64  # queries
+
+
+class StoppedError(HydrarecError):
+    """An index was not built to its end, because the server ends."""
+
+
+def unless(stop: Event) -> Callable[[], None]:
+    """A function to be called now and then, which raises ``StoppedError`` when ``stop`` is set."""
+
+    def go_on() -> None:
+        if stop.is_set():
+            raise StoppedError("the server ends")
+
+    return go_on
 
 
 class Indexing:
@@ -55,18 +70,22 @@ class Indexing:
         return not isinstance(ranking, IndexedRanking) or ranking.stale > max(LEAST, ranking.n_items // _STALE)
 
     @torch.inference_mode()
-    def build(self, ranking: Ranking) -> IndexedRanking | None:
-        """An index before a ranking; None where too many of the best items do not come."""
+    def build(self, ranking: Ranking, go_on: Callable[[], None] = lambda: None) -> IndexedRanking | None:
+        """An index before a ranking; None where too many of the best items do not come.
+
+        Args:
+            go_on: called every second or so, and may raise an error to end it.
+        """
         began, hidden = time.monotonic(), self._hidden()
         exact = Ranking(ranking.model, ranking.vectors, ranking.removed)
         removed = np.zeros(exact.n_items, bool)
         removed[exact.removed] = True
-        index = Index(exact.chunks, exact.n_items, removed)
-        best, recall = _answers(exact.best, hidden), 0.0
+        index = Index(exact.chunks, exact.n_items, removed, go_on)
+        best, recall = _answers(exact.best, hidden, go_on), 0.0
         gained = 1.0
         while index.probes < index.clusters and recall < WANTED and gained > _GAIN:
             index.probes, before = 2 * index.probes, recall
-            recall = _recall(_answers(IndexedRanking(exact, index, _NONE, recall).found, hidden), best)
+            recall = _recall(_answers(IndexedRanking(exact, index, _NONE, recall).found, hidden, go_on), best)
             gained = recall - before
         found = f"recall@{K} {recall:.3f}, {index.probes} of {index.clusters} clusters read"
         if recall < FLOOR:
@@ -77,9 +96,14 @@ class Indexing:
         return IndexedRanking(exact, index, _NONE, recall)
 
 
-def _answers(ask: Callable[[Tensor, list[Conditions]], list[Answers]], hidden: Tensor) -> list[Answers]:
-    asked = Conditions(k=K, allowed=None, denied=_NONE)
-    return [answer for some in hidden.split(_AT_ONCE) for answer in ask(some, [asked] * len(some))]
+def _answers(
+    ask: Callable[[Tensor, list[Conditions]], list[Answers]], hidden: Tensor, go_on: Callable[[], None]
+) -> list[Answers]:
+    asked, answers = Conditions(k=K, allowed=None, denied=_NONE), list[Answers]()
+    for some in hidden.split(_AT_ONCE):
+        go_on()
+        answers += ask(some, [asked] * len(some))
+    return answers
 
 
 def _recall(found: list[Answers], best: list[Answers]) -> float:

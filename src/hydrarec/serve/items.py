@@ -1,7 +1,7 @@
 """The items of a served model, which come and go while it answers."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -98,11 +98,11 @@ class Items:
                 self._show(catalog.items, _NONE, np.union1d(catalog.removed, [row]))
         return bool(row >= 0)
 
-    def reindex(self, indexing: Indexing) -> None:
+    def reindex(self, indexing: Indexing, go_on: Callable[[], None]) -> None:
         """Answer from an index where one is due, once it is built. One call at a time; items may change meanwhile."""
         with self._changing:
             ranking, self._touched = self.view.ranking, _NONE
-        if indexing.due(ranking) and (built := indexing.build(ranking)) is not None:
+        if indexing.due(ranking) and (built := indexing.build(ranking, go_on)) is not None:
             with self._changing:
                 now = IndexedRanking(self.view.ranking, built.index, self._touched, built.recall)
                 self.view = replace(self.view, ranking=now)

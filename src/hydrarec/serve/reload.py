@@ -10,6 +10,7 @@ from typing import Literal
 from hydrarec.errors import HydrarecError
 from hydrarec.progress import say
 from hydrarec.serve.engine import Engine
+from hydrarec.serve.indexing import StoppedError, unless
 from hydrarec.serve.service import Service
 from hydrarec.serve.store import StoreError
 
@@ -73,7 +74,7 @@ class Reloader:
             self._stop.clear()
         try:
             engine = await asyncio.to_thread(self._open)
-            await asyncio.to_thread(engine.reindex)
+            await asyncio.to_thread(engine.reindex, unless(self._stop))
             self.status = Status("making states")
             if not engine.store.read_only:
                 await asyncio.to_thread(self._make_states, engine)
@@ -81,6 +82,8 @@ class Reloader:
                 return
             self.status = replace(self.status, doing="taking over")
             await asyncio.to_thread(self._service.take, engine)
+        except StoppedError:
+            return
         except Exception as error:
             said = str(error) if isinstance(error, HydrarecError) else f"{type(error).__name__}: {error}"
             say(f"warning: the reload failed, the old model answers: {said}")

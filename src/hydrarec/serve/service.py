@@ -11,6 +11,7 @@ from hydrarec.progress import say
 from hydrarec.serve.batching import Batcher
 from hydrarec.serve.engine import Answer, Engine, Request
 from hydrarec.serve.indexed import IndexedRanking
+from hydrarec.serve.indexing import StoppedError, unless
 from hydrarec.serve.item_table import Told
 from hydrarec.serve.items import Became
 from hydrarec.serve.metrics import Metrics, Reading
@@ -50,7 +51,8 @@ class Service:
         for batcher in batchers:
             batcher.start()
         tidying = asyncio.create_task(self._tidy())
-        Thread(target=self._index, name="index", daemon=True).start()  # nobody waits for an index when the server ends
+        indexing = Thread(target=self._index, name="index")
+        indexing.start()
         try:
             yield
         finally:
@@ -59,6 +61,7 @@ class Service:
             tidying.cancel()
             for batcher in batchers:
                 await batcher.close()
+            await asyncio.to_thread(indexing.join)
 
     def remove_item(self, item: str) -> bool:
         """As ``Items.remove``."""
@@ -105,7 +108,9 @@ class Service:
     def _index(self) -> None:
         while not self._stopped.is_set():
             try:
-                self.engine.reindex()
+                self.engine.reindex(unless(self._stopped))
+            except StoppedError:
+                return
             except Exception as error:  # answers go on without it
                 say(f"warning: no index was built: {error}")
                 return
