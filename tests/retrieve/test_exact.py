@@ -78,3 +78,23 @@ def test_bad_requests():
     for row in (-1, 3):
         with pytest.raises(InputError, match=f"candidate row {row} is outside the catalog of 3"):
             top_k(chunked(scores, 3), 1, 1, n_items=3, candidates=torch.tensor([1, row]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 700), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_many_columns_with_ties_and_without_numbers(n, k, seed):
+    """As sorting all of a row: blocks of columns, the last one shorter, hide nothing and prefer nobody."""
+    draw = torch.Generator().manual_seed(seed)
+    scores = torch.randint(0, 5, (3, n), generator=draw).float()
+    scores[torch.rand(3, n, generator=draw) < 0.05] = torch.nan
+    scores[torch.rand(3, n, generator=draw) < 0.02] = torch.inf
+    scores[0] = torch.arange(n).float()
+    before = scores.clone()
+    seen = torch.rand(3, n, generator=draw) < 0.2
+    clean = torch.where(seen | scores.isnan(), -torch.inf, scores)
+    values, order = clean.sort(dim=1, descending=True, stable=True)
+    found = min(k, n)
+    rows, best = top_k([(0, scores)], 3, k, n_items=n, seen=tuple(seen.nonzero().T))
+    assert best[:, :found].equal(values[:, :found])
+    assert rows[:, :found].equal(torch.where(values == -torch.inf, -1, order)[:, :found])
+    assert scores.nan_to_num(7).equal(before.nan_to_num(7))  # what the model gave is as it was
