@@ -19,6 +19,7 @@ from hydrarec.serve.problems import RESPONSES, add_problems
 from hydrarec.serve.rate import RateLimit
 from hydrarec.serve.reload import Reloader, Status
 from hydrarec.serve.service import Service
+from hydrarec.serve.short_way import ShortWay
 from hydrarec.serve.user_routes import user_routes
 
 
@@ -58,6 +59,7 @@ def make_app(
         app.add_middleware(RateLimit, guard=guard, rate=rate)
     app.add_middleware(Measured, metrics=service.metrics)
     add_problems(app)
+    app.router.routes.insert(0, ShortWay(service, guard))
     app.include_router(_health(service))
     app.include_router(page_routes(), dependencies=[Depends(guard.anyone)])
     app.include_router(_metrics(service), dependencies=[Depends(guard)])

@@ -3,6 +3,8 @@
 import hmac
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.datastructures import Headers
@@ -20,6 +22,15 @@ def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
+        return False
+
+
+@lru_cache(1024)
+def _names_loopback(host: str) -> bool:
+    """Whether a Host header, which has a port perhaps, names this machine."""
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:  # brackets without an address
         return False
 
 
@@ -49,8 +60,15 @@ class Guard:
     async def anyone(self, request: Request) -> None:
         """Without a key only clients on this machine may ask, for whatever it is."""
         # A web page whose name is made to point to this machine comes with that name.
-        if not self._expected and not is_loopback(request.url.hostname or ""):
+        if not self._is_local(request.headers):
             raise HTTPException(421, "without an API key this server answers to localhost alone")
+
+    def lets(self, headers: Headers) -> bool:
+        """Whether a request with these headers may be answered, as ``__call__`` says."""
+        return self.key_of(headers) is not None if self._expected else self._is_local(headers)
+
+    def _is_local(self, headers: Headers) -> bool:
+        return bool(self._expected) or _names_loopback(headers.get("Host", ""))
 
     async def __call__(self, request: Request) -> None:
         await self.anyone(request)

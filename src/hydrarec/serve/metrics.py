@@ -4,7 +4,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +40,7 @@ class Metrics:
     def __init__(self, read: Callable[[], Reading]) -> None:
         self._read, self._registry = read, CollectorRegistry()
         self._registry.register(self)
+        ProcessCollector(registry=self._registry)  # CPU and memory, on Linux
         self.requests = Counter("hydrarec_requests", "Requests answered.", ["route", "status"], registry=self._registry)
         self.seconds = Histogram(
             "hydrarec_request_seconds",

@@ -7,30 +7,24 @@ from fastapi import APIRouter, Path, Query
 from starlette.exceptions import HTTPException
 
 from hydrarec.serve.bodies import ID_LENGTH, Kept, NewEvents, Question, Recommendations, Stored, Wanted
+from hydrarec.serve.engine import Answer
 from hydrarec.serve.service import Service
 
+EVENTS, RECOMMENDATIONS = "/events", "/users/{user:path}/recommendations"
 User = Annotated[str, Path(min_length=1, max_length=ID_LENGTH)]
 
 
 def user_routes(service: Service) -> APIRouter:
     router = APIRouter()
 
-    @router.post("/events")
+    @router.post(EVENTS)
     async def events(body: NewEvents) -> Stored:
         """Store events. The answer comes when they are durable and recommendations know of them."""
-        new = await service.apply([event.event() for event in body.events])
-        stored = Stored(accepted=sum(new), duplicates=len(new) - sum(new))
-        service.metrics.events.labels("new").inc(stored.accepted)
-        service.metrics.events.labels("known").inc(stored.duplicates)
-        return stored
+        return await store_events(service, body)
 
-    @router.get("/users/{user:path}/recommendations")
+    @router.get(RECOMMENDATIONS)
     async def recommendations(user: User, wanted: Annotated[Wanted, Query()]) -> Recommendations:
-        engine = service.engine
-        (answer,) = await service.answer([(engine, wanted.request(engine.catalog, user=user))])
-        if not answer.events:
-            raise HTTPException(404, "this user has no events; POST /events stores some, POST /recommend needs none")
-        return Recommendations.of(answer, user)
+        return Recommendations.of(await recommend(service, user, wanted), user)
 
     @router.get("/users/{user:path}/state")
     async def state(user: User) -> Kept:
@@ -38,7 +32,7 @@ def user_routes(service: Service) -> APIRouter:
         return await asyncio.to_thread(Kept.of, service.engine, user)
 
     @router.post("/recommend")
-    async def recommend(body: Question) -> Recommendations:
+    async def recommend_for_history(body: Question) -> Recommendations:
         """Recommend for a history; nothing of it is stored."""
         engine = service.engine
         question = body.question(engine.catalog, needs_times=engine.model.sees_request_time)
@@ -52,3 +46,22 @@ def user_routes(service: Service) -> APIRouter:
         service.erased.set()
 
     return router
+
+
+async def store_events(service: Service, body: NewEvents) -> Stored:
+    new = await service.apply([event.event() for event in body.events])
+    stored = Stored(accepted=sum(new), duplicates=len(new) - sum(new))
+    service.metrics.events.labels("new").inc(stored.accepted)
+    service.metrics.events.labels("known").inc(stored.duplicates)
+    return stored
+
+
+async def recommend(service: Service, user: str, wanted: Wanted) -> Answer:
+    """Raises:
+    HTTPException: the user has no events.
+    """
+    engine = service.engine
+    (answer,) = await service.answer([(engine, wanted.request(engine.catalog, user=user))])
+    if not answer.events:
+        raise HTTPException(404, "this user has no events; POST /events stores some, POST /recommend needs none")
+    return answer
