@@ -18,7 +18,7 @@ FLOORS = [
     {"retrieve", "evaluate", "asked"},
     {"train"},
     {"recommender"},
-    {"demo", "bench", "compare", "report", "serve"},
+    {"demo", "bench", "compare", "report", "serve", "load"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -28,6 +28,7 @@ _COMMANDS = {
     "adapt": "Adapt a trained run to the items of a new domain.",
     "add-items": "Give a trained run new items, by their text, without training.",
     "serve": "Serve a trained run over HTTP, events and recommendations.",
+    "load": "Put a load on a server of this machine, and say how it bears it.",
     "info": "Describe a data set folder or a run folder.",
     "doctor": "Say what this machine offers and what of it is used.",
     "compare": "Run models on data sets with seeds, as a file says, and show the table.",

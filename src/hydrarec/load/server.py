@@ -1,0 +1,33 @@
+"""What a server says of itself: CPU seconds and memory of its process."""
+
+import re
+from dataclasses import dataclass
+
+from hydrarec.errors import HydrarecError
+from hydrarec.load.client import Client
+
+_VALUE = re.compile(rb"^(process_\w+) ([0-9.e+]+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """``None`` where the server's system tells nothing."""
+
+    cpu_seconds: float | None
+    memory_bytes: float | None
+
+
+async def read(client: Client) -> Reading:
+    """Raises:
+    HydrarecError: it is no server of ours, or wants a key.
+    NoAnswerError: there was none.
+    """
+    answer = await client.request("GET", "/metrics")
+    if answer.status == 401:
+        raise HydrarecError("the server wants an API key: set HYDRAREC_API_KEY")
+    if answer.status != 200 or b"hydrarec_requests" not in answer.body:
+        raise HydrarecError("what listens there is no `hydrarec serve`")
+    values = {name.decode(): float(value) for name, value in _VALUE.findall(answer.body)}
+    return Reading(
+        cpu_seconds=values.get("process_cpu_seconds_total"), memory_bytes=values.get("process_resident_memory_bytes")
+    )
