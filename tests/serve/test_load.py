@@ -322,6 +322,24 @@ def test_a_connection_that_the_server_closed_meanwhile():
         asyncio.run(fresh())
 
 
+def test_an_answer_that_nobody_waits_for_is_not_taken_for_another():
+    async def ask():
+        client = Client("127.0.0.1", int(url.rsplit(":", 1)[1]), connections=1)
+        await client.request("GET", "/first")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.request("GET", "/slow"), 0.1)
+        answer = await client.request("GET", "/last")
+        client.close()
+        return answer.body
+
+    def answer(method, path, body):
+        time.sleep(0.3 * (path == "/slow"))
+        return reply(path.encode())
+
+    with listening(answer) as (url, _):
+        assert asyncio.run(ask()) == b"/last"
+
+
 def test_growth_is_that_of_the_second_half():
     memory = Memory(client=None)
     memory.bytes = [100e6] * 20 + [150e6] * 10 + [500e6] + [150e6] * 5 + [153e6] * 4

@@ -111,6 +111,9 @@ class Client:
                 if not connection.used:
                     raise
                 connection.used = False
+            except asyncio.CancelledError:
+                connection.close()  # the answer may come yet, and nobody waits for it
+                raise
             finally:
                 self._release(connection)
 

@@ -55,8 +55,9 @@ class Counts:
     def failed(self, kind: str, why: str) -> None:
         """Failures count at any time."""
         self._kind(kind).verdicts["failed"] += 1
-        if why in self.failures or len(self.failures) < _SHOWN:
-            self.failures[f"{kind}: {why}"] += 1
+        reason = f"{kind}: {why}"
+        if reason in self.failures or len(self.failures) < _SHOWN:
+            self.failures[reason] += 1
 
     def refuses(self, kind: str, answer: Answer) -> bool:
         """Count an answer that is none of what was expected; whether the server said when to come again."""
