@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from fixture import make_log, make_run
-from process import load, memory_mb, server
+from process import cpu_seconds, load, memory_mb, server
 from speed import hydrarec_serve
 
 from hydrarec.progress import Lines
@@ -67,13 +67,14 @@ def main() -> None:
     data = make_log(out / f"log-of-{users}", n_items=arguments.items, events=3 * users, users=users)
     forget_pages(folder)
     with server(*hydrarec_serve(run, folder, "batch")) as (url, process, ready):
-        fresh = memory_mb(process)
+        fresh, cpu = memory_mb(process), cpu_seconds(process)
         time.sleep(1)
         report = load(data, url, "--rate", arguments.rate, "--seconds", arguments.seconds, "--zipf", 0)
         found = {
             "users": users,
             "store_gb": round(sum(path.stat().st_size for path in folder.iterdir()) / 1e9, 2),
             "seconds_to_ready": round(ready, 2),
+            "cpu_seconds_to_ready": round(cpu, 2),
             "memory_mb_ready": round(fresh),
             "memory_mb_after_load": round(memory_mb(process)),
             "load": {key: report[key] for key in ("pairs", "pairs_per_second", "failed", "refused", "requests")},

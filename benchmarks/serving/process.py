@@ -1,6 +1,7 @@
 """Server processes and loads on them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -43,6 +44,12 @@ def load(data: Path, url: str, *words: str | float) -> dict[str, Any]:
 
 
 def memory_mb(process: subprocess.Popen[str]) -> float:
-    """Resident memory, and the most that it has been."""
+    """Resident memory."""
     text = Path(f"/proc/{process.pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1e3  # type: ignore[index]
+
+
+def cpu_seconds(process: subprocess.Popen[str]) -> float:
+    """User and system time."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

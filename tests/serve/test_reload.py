@@ -1,9 +1,11 @@
 """Another model takes over while clients ask: no answer is of both, none is refused."""
 
+import gc
 import random
 import signal
 import threading
 import time
+import weakref
 
 import httpx
 import numpy as np
@@ -255,3 +257,37 @@ def test_models_that_change_under_concurrent_clients(trained, other, tmp_path):
         assert sum(fits) == 1
         by[int(np.argmax(fits))] += 1
     assert min(by) > 0
+
+
+def test_models_that_gave_way_leave_memory(trained):
+    """Though they hold themselves: Python is told to look for them."""
+    shop = Shop(trained["plain"], MemoryStore())
+    shop.opens = lambda: Engine(Recommender.load(trained["plain"].run.path), shop.store)
+    gone = []
+    gc.disable()
+    try:
+        with shop.client() as client:
+            for _ in range(3):
+                gone.append(weakref.ref(shop.engine.model.encoder))
+                assert client.post("/admin/reload").status_code == 202
+                wait(client, "serving")
+            gone = gone[1:]  # the first is the fixture's
+            deadline = time.monotonic() + 60
+            while any(model() is not None for model in gone):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+    finally:
+        gc.enable()
+
+
+def test_a_catalog_that_gave_way_leaves_memory(trained):
+    engine = Engine(trained["plain"], MemoryStore())
+    engine.catalog.allowed(domain="odd")
+    old = weakref.ref(engine.catalog)
+    gc.disable()
+    try:
+        assert engine.items.remove("3")
+        assert old() is None
+        assert 3 not in {engine.catalog.ids[row] for row in engine.catalog.allowed(domain="odd").tolist()}
+    finally:
+        gc.enable()

@@ -1,7 +1,7 @@
 """The items that can be recommended at one moment: what filters allow, and what a search finds."""
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ class Catalog:
         self.items, self.removed = items, removed
         self._rows = rows or ItemRows(items["item"].to_pylist())
         self.ids = self._rows.ids
-        self._filtered = lru_cache(maxsize=256)(self._filter)
+        # Of nothing that leads back to the catalog, so that one whose place is taken leaves memory at once.
+        self._filtered = lru_cache(maxsize=256)(partial(_filter, items, removed))
 
     def __len__(self) -> int:
         """How many can be recommended."""
@@ -86,15 +87,16 @@ class Catalog:
             raise InputError("the model knows none of the candidates, or none that the filters allow")
         return torch.from_numpy(rows)
 
-    def _filter(self, domain: str | None, where: Where) -> Tensor:
-        rows = np.flatnonzero(self.there)
-        for column, value in where:
-            if column not in self.items.column_names:
-                raise InputError(f"items have no column {column!r}; there are {', '.join(self.items.column_names)}")
-            rows = rows[_lists(self.items[column], value)[rows]]
-            if not len(rows):
-                raise InputError(f"no item has {value!r} in column {column!r}, beside the other filters")
-        return torch.from_numpy(rows if domain is None else of_domain(self.items, domain, rows))
+
+def _filter(items: pa.Table, removed: np.ndarray, domain: str | None, where: Where) -> Tensor:
+    rows = np.setdiff1d(np.arange(items.num_rows), removed, assume_unique=True)
+    for column, value in where:
+        if column not in items.column_names:
+            raise InputError(f"items have no column {column!r}; there are {', '.join(items.column_names)}")
+        rows = rows[_lists(items[column], value)[rows]]
+        if not len(rows):
+            raise InputError(f"no item has {value!r} in column {column!r}, beside the other filters")
+    return torch.from_numpy(rows if domain is None else of_domain(items, domain, rows))
 
 
 def _lists(column: pa.ChunkedArray, value: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Another model takes over while the old one answers."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -94,6 +95,8 @@ class Reloader:
         self._service.metrics.reloads.labels("done").inc()
         say(f"model {engine.version} answers")
         await self._settle(engine)
+        # Models hold themselves; without this, several old ones stay in memory until Python looks for such things.
+        await asyncio.to_thread(gc.collect)
 
     async def _settle(self, engine: Engine) -> None:
         """What is left to do when an engine serves."""
