@@ -4,9 +4,10 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from hydrarec.errors import HydrarecError
 from hydrarec.progress import say
@@ -14,6 +15,8 @@ from hydrarec.serve.engine import Engine
 from hydrarec.serve.indexing import StoppedError, unless
 from hydrarec.serve.service import Service
 from hydrarec.serve.store import StoreError
+
+T = TypeVar("T")
 
 _LOOKED_AT = 500  # users at once
 _USERS = 32  # whose states are made in one go
@@ -44,6 +47,8 @@ class Reloader:
         self.status = Status()
         self._stop, self._closing = Event(), False
         self._task: asyncio.Task[None] | None = None
+        # One for all reloads: the allocator keeps what each thread has freed for this thread alone.
+        self._thread = ThreadPoolExecutor(1, "reload")
 
     def start(self) -> None:
         """Make the states that the store has of other models anew, for the engine that serves already."""
@@ -62,6 +67,10 @@ class Reloader:
         self._stop.set()
         if self._task is not None:
             await self._task
+        self._thread.shutdown()
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     async def _reload(self, before: asyncio.Task[None] | None) -> None:
         """Args:
@@ -74,15 +83,15 @@ class Reloader:
                 return
             self._stop.clear()
         try:
-            engine = await asyncio.to_thread(self._open)
-            await asyncio.to_thread(engine.reindex, unless(self._stop))
+            engine = await self._in_thread(self._open)
+            await self._in_thread(engine.reindex, unless(self._stop))
             self.status = Status("making states")
             if not engine.store.read_only:
-                await asyncio.to_thread(self._make_states, engine)
+                await self._in_thread(self._make_states, engine)
             if self._stop.is_set():
                 return
             self.status = replace(self.status, doing="taking over")
-            await asyncio.to_thread(self._service.take, engine)
+            await self._in_thread(self._service.take, engine)
         except StoppedError:
             return
         except Exception as error:
@@ -96,15 +105,15 @@ class Reloader:
         say(f"model {engine.version} answers")
         await self._settle(engine)
         # Models hold themselves; without this, several old ones stay in memory until Python looks for such things.
-        await asyncio.to_thread(gc.collect)
+        await self._in_thread(gc.collect)
 
     async def _settle(self, engine: Engine) -> None:
         """What is left to do when an engine serves."""
         if engine.store.read_only:
             return
         try:
-            await asyncio.to_thread(self._make_states, engine)
-            await asyncio.to_thread(self._drop_others, engine)
+            await self._in_thread(self._make_states, engine)
+            await self._in_thread(self._drop_others, engine)
         except StoreError as error:
             say(f"warning: states of another model stay as they are: {error}")
 
