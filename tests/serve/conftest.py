@@ -1,4 +1,5 @@
 import os
+import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported
 
@@ -6,6 +7,7 @@ import pyarrow as pa
 import pytest
 from events import ITEMS, TINY, event_table
 from language_models import save_llama, trained_tokenizer
+from redis_servers import RedisServer
 
 from hydrarec import Recommender
 
@@ -68,6 +70,14 @@ def readers(tmp_path_factory):
             )
             for name, kind in kinds.items()
         }
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    with tempfile.TemporaryDirectory(prefix="hydra") as place:
+        server = RedisServer(place)
+        yield server
+        server.kill()
 
 
 @pytest.fixture(params=["plain", "time", "mapped"])

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
@@ -63,6 +64,12 @@ def served(run, *arguments, **how):
     finally:
         if server.process.poll() is None:
             server.kill()
+
+
+def workers_of(server):
+    """The process ids of a server's workers."""
+    number = server.process.pid
+    return [int(word) for word in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
 
 
 def post(client, *events):

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,42 @@ def test_a_store_of_the_first_format_gets_what_it_lacks(tmp_path):
         assert store.accounts(["a"])[0] == Account(events=1, last=1)
     with DiskStore(tmp_path) as store:
         assert store.items() == [StoredItem(item="x", removed=True)]
+
+
+def test_a_store_of_the_second_format_gets_what_it_lacks(tmp_path):
+    with DiskStore(tmp_path) as store:
+        store.append([event("a", "x", 1)], step)
+        store.put_items([StoredItem(item="x", removed=True)])
+        store._writer.executescript("DROP INDEX items_by_change; ALTER TABLE items DROP COLUMN changed")
+        store._writer.execute("PRAGMA user_version = 2")
+    for _ in range(2):
+        with DiskStore(tmp_path) as store:
+            assert store.accounts(["a"])[0].state.data == b"x@1;"
+            assert store.items(0)[:1] == [StoredItem(item="x", removed=True)]
+            assert store.put_items([StoredItem(item="y")], store.items_version())
+
+
+def test_writers_take_turns(tmp_path):
+    """Nobody gives up, as SQLite's own waiters do, however long another has the turn."""
+    with DiskStore(tmp_path) as one, DiskStore(tmp_path) as other:
+        other._writer.execute("PRAGMA busy_timeout = 0")
+        began = threading.Event()
+
+        def slow(changes):
+            threads[0].start()
+            began.wait(30)
+            time.sleep(0.2)
+            return step(changes)
+
+        def late():
+            began.set()
+            order.append(other.append([event("a", "y", 2)], step))
+
+        order, threads = [], [threading.Thread(target=late)]
+        order.append(one.append([event("a", "x", 1), event("b", "x", 1)], slow))
+        threads[0].join(30)
+        assert order == [[True, True], [True]]
+        assert one.history("a").items == ["x", "y"]
 
 
 def test_two_open_at_once(tmp_path):
@@ -233,7 +270,7 @@ def test_files_that_are_no_store(tmp_path):
     connection = sqlite3.connect(place / FILE)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(InputError, match=r"newer.* is a store of format 7, this hydrarec knows 2"):
+    with pytest.raises(InputError, match=r"newer.* is a store of format 7, this hydrarec knows 3"):
         DiskStore(place)
 
 

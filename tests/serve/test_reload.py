@@ -64,7 +64,7 @@ class Shop:
     def __init__(self, recommender, store):
         self.store = store
         self.opens = None
-        self.app = make_app(Engine(recommender, store), Guard("127.0.0.1", []), reopen=lambda: self.opens())
+        self.app = make_app(Engine(recommender, store), Guard("127.0.0.1", []), reopen=lambda run: self.opens())
 
     @property
     def engine(self):

@@ -167,7 +167,7 @@ def test_a_model_that_knows_ids_alone_takes_no_new_item(trained):
 def test_a_store_that_cannot_be_written_changes_nothing(engine):
     before = scores_of(engine)
 
-    def full(items):
+    def full(*_):
         raise StoreError("the disk is full")
 
     engine.store.put_items = full

@@ -1,28 +1,41 @@
 """The contract of stores, on every one of them."""
 
 import random
+import shutil
 import threading
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import VERSION, event, random_events, step, told
 
 from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.memory import MemoryStore
+from hydrarec.serve.redis_store import RedisStore
 from hydrarec.serve.store import Account, History, State, StoredItem
 
-KINDS = {
-    "memory": lambda place: MemoryStore(),
-    "disk": lambda place: DiskStore(place / "store"),
-    "disk, batch": lambda place: DiskStore(place / "store", durability="batch"),
-}
+KINDS = ("memory", "disk", "disk, batch", "redis")
+
+
+@pytest.fixture
+def opened(tmp_path, request):
+    """A new store of a kind."""
+
+    def open_(kind):
+        if kind == "redis":
+            server = request.getfixturevalue("redis_server")
+            server.client().flushall()
+            return RedisStore(server.url)
+        durability = "batch" if "batch" in kind else "event"
+        return MemoryStore() if kind == "memory" else DiskStore(tmp_path / "store", durability=durability)
+
+    return open_
 
 
 @pytest.fixture(params=KINDS)
-def store(request, tmp_path):
-    with KINDS[request.param](tmp_path) as store:
+def store(request, opened):
+    with opened(request.param) as store:
         yield store
 
 
@@ -188,6 +201,19 @@ def test_items(store):
     assert store.items() == [replace(rose, removed=True), replace(read, fields={"a": "b"})]
 
 
+def test_changes_of_items_since(store):
+    assert store.items_version() == 0
+    store.put_items([StoredItem(item="rose"), StoredItem(item="tea")])
+    first = store.items_version()
+    assert store.items(first) == []
+    assert store.put_items([StoredItem(item="tea", removed=True)], first)
+    assert store.items_version() == first + 1
+    assert store.items(first) == [StoredItem(item="tea", removed=True)]
+    assert not store.put_items([StoredItem(item="rose", removed=True), StoredItem(item="new")], first)  # is outdated
+    assert store.items() == [StoredItem(item="rose"), StoredItem(item="tea", removed=True)]
+    assert (store.items_version(), store.items(first + 1)) == (first + 1, [])
+
+
 def test_threads(store):
     def work(number):
         for k in range(10):
@@ -204,13 +230,14 @@ def test_threads(store):
     assert [account.events for account in store.accounts([f"own-{number}" for number in range(4)])] == [10] * 4
 
 
-@given(st.integers(0, 2**32))
-@settings(deadline=None, max_examples=15)
-def test_stores_agree(tmp_path_factory, seed):
+@pytest.mark.parametrize("kind", ["disk", "redis"])
+@given(seed=st.integers(0, 2**32))
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_stores_agree(opened, tmp_path, kind, seed):
     draw = random.Random(seed)
-    place = tmp_path_factory.mktemp("store")
+    shutil.rmtree(tmp_path / "store", ignore_errors=True)
     users = [f"user-{n}" for n in range(5)]
-    with MemoryStore() as memory, DiskStore(place) as disk:
+    with MemoryStore() as memory, opened(kind) as disk:
         for _ in range(8):
             events = random_events(draw, draw.choice([1, 5, 20]))
             assert memory.append(events, step) == disk.append(events, step)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI, Response
 from starlette.exceptions import HTTPException
@@ -13,31 +14,41 @@ from hydrarec.serve.body_limit import BodyLimit
 from hydrarec.serve.engine import Engine
 from hydrarec.serve.guard import Guard
 from hydrarec.serve.item_routes import changed_items, found_items
-from hydrarec.serve.metrics import MEDIA_TYPE, Measured
+from hydrarec.serve.metrics import MEDIA_TYPE, Measured, by_worker
 from hydrarec.serve.page import page_routes
+from hydrarec.serve.peers import Peers
 from hydrarec.serve.problems import RESPONSES, add_problems
 from hydrarec.serve.rate import RateLimit
 from hydrarec.serve.reload import Reloader, Status
 from hydrarec.serve.service import Service
 from hydrarec.serve.short_way import ShortWay
+from hydrarec.serve.together import answering, reloader_of
 from hydrarec.serve.user_routes import user_routes
 
 
 def make_app(
-    engine: Engine, guard: Guard, *, rate: float | None = None, reopen: Callable[[], Engine] | None = None
+    engine: Engine,
+    guard: Guard,
+    *,
+    rate: float | None = None,
+    reopen: Callable[[Path], Engine] | None = None,
+    run: Path = Path(),
+    peers: Peers | None = None,
 ) -> FastAPI:
     """The application over an engine; the store is the caller's to close.
 
     Args:
         rate: requests a second that a caller may send.
         reopen: opens the model that takes over at a reload, on the same store; None: there is no reload.
+        run: the folder that it opens.
+        peers: the other workers of the server.
     """
     service = Service(engine)
-    reloader = None if reopen is None else Reloader(service, reopen)
+    reloader = None if reopen is None else reloader_of(service, reopen, run, peers)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with service.running():
+        async with service.running(), answering(service, reloader, peers):
             if reloader is not None:
                 reloader.start()
             yield
@@ -62,7 +73,7 @@ def make_app(
     app.router.routes.insert(0, ShortWay(service, guard))
     app.include_router(_health(service))
     app.include_router(page_routes(), dependencies=[Depends(guard.anyone)])
-    app.include_router(_metrics(service), dependencies=[Depends(guard)])
+    app.include_router(_metrics(service, peers), dependencies=[Depends(guard)])
     if reloader is not None:
         app.include_router(_reload(reloader), dependencies=[Depends(guard)])
     app.include_router(user_routes(service), dependencies=[Depends(guard)])
@@ -87,13 +98,16 @@ def _health(service: Service) -> APIRouter:
     return router
 
 
-def _metrics(service: Service) -> APIRouter:
+def _metrics(service: Service, peers: Peers | None) -> APIRouter:
     router = APIRouter()
 
     @router.get("/metrics", response_class=Response)
     async def metrics() -> Response:
-        """Counts and times, as Prometheus reads them."""
-        return Response(await asyncio.to_thread(service.metrics.text), media_type=MEDIA_TYPE)
+        """Counts and times, as Prometheus reads them; with several workers those of each."""
+        text = await asyncio.to_thread(service.metrics.text)
+        if peers is not None:
+            text = by_worker({peers.number: text.decode(), **await asyncio.to_thread(peers.ask, "metrics")})
+        return Response(text, media_type=MEDIA_TYPE)
 
     return router
 
@@ -104,13 +118,13 @@ def _reload(reloader: Reloader) -> APIRouter:
     @router.post("/admin/reload", status_code=202)
     async def reload() -> Status:
         """Open the run's folder again, and let what is there take over."""
-        if not reloader.reload():
+        if not await reloader.begin():
             raise HTTPException(409, "a reload is under way")
-        return reloader.status
+        return await reloader.progress()
 
     @router.get("/admin/reload")
     async def progress() -> Status:
         """How far the last reload is."""
-        return reloader.status
+        return await reloader.progress()
 
     return router

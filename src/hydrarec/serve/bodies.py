@@ -87,6 +87,11 @@ class Wanted(Body):
     candidates: Annotated[list[Id], Len(1, LISTED)] | None = None
     exclude: Annotated[list[Id], Len(0, LISTED)] = []
 
+    @property
+    def chooses(self) -> bool:
+        """Whether conditions must be looked up in the catalog."""
+        return bool(self.domain is not None or self.filter or self.candidates)
+
     def request(self, catalog: Catalog, **more: Any) -> Request:
         """Raises:
         InputError: a filter that is none, or that leaves no item.

@@ -6,10 +6,13 @@ from urllib.parse import quote
 
 from hydrarec.errors import InputError
 
-FORMAT = 2  # 1 had no items, and of each user one state
+FORMAT = 3  # 1 had no items, and of each user one state; 2 did not say when items changed
 _SECONDS = 10.0  # to wait for another process that writes
+_BEFORE = {  # by the format that a store has
+    1: "DROP TABLE IF EXISTS states;",  # made again from the events
+    2: "ALTER TABLE items ADD COLUMN changed INTEGER NOT NULL DEFAULT 1;",
+}
 _TABLES = f"""
-BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS users (
     number INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again
     name TEXT NOT NULL UNIQUE,
@@ -39,8 +42,10 @@ CREATE TABLE IF NOT EXISTS items (
     fields TEXT, -- JSON
     removed INTEGER NOT NULL,
     vector BLOB,
-    version TEXT NOT NULL
+    version TEXT NOT NULL,
+    changed INTEGER NOT NULL -- counts the changes of all items
 );
+CREATE INDEX IF NOT EXISTS items_by_change ON items (changed);
 CREATE TABLE IF NOT EXISTS erasures (unscrubbed INTEGER NOT NULL);
 INSERT INTO erasures SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM erasures);
 PRAGMA user_version = {FORMAT};
@@ -62,10 +67,8 @@ def connect(path: Path, *, synchronous: str = "FULL") -> sqlite3.Connection:
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: a checkpoint waits for the disk
     found = format_of(connection)
-    if found == 1:
-        connection.execute("DROP TABLE IF EXISTS states")  # made again from the events
     if found < FORMAT:
-        connection.executescript(_TABLES)
+        connection.executescript(f"BEGIN IMMEDIATE; {_BEFORE.get(found, '')} {_TABLES}")
     if found > FORMAT:
         connection.close()
         raise InputError(f"{path} is a store of format {found}, this hydrarec knows {FORMAT}; name another folder")

@@ -15,7 +15,19 @@ from typing import Any, Literal
 from hydrarec.errors import InputError
 from hydrarec.serve.database import connect, connect_read_only, is_busy, reason_of
 from hydrarec.serve.flush import Flusher
-from hydrarec.serve.store import Account, Change, History, State, Store, StoredItem, StoreError, Transaction, in_order
+from hydrarec.serve.store import (
+    Account,
+    Change,
+    Event,
+    History,
+    State,
+    Store,
+    StoredItem,
+    StoreError,
+    Transaction,
+    in_order,
+)
+from hydrarec.serve.turn import Turn
 
 FILE = "users.sqlite"
 Durability = Literal["event", "batch"]
@@ -36,9 +48,12 @@ class DiskStore(Store):
         self.path = Path(folder) / FILE
         self._writing, self._reading = Lock(), Lock()
         self._flusher: Flusher | None = None
+        self._turn = Turn(Path(f"{self.path}-turn"))
         try:
-            self._writer = connect(self.path, synchronous="FULL" if durability == "event" else "NORMAL")
-            self._reader = connect(self.path)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._turn:
+                self._writer = connect(self.path, synchronous="FULL" if durability == "event" else "NORMAL")
+                self._reader = connect(self.path)
         except (sqlite3.OperationalError, OSError) as error:
             if not self.path.exists():
                 raise InputError(
@@ -54,7 +69,7 @@ class DiskStore(Store):
             self._flusher = Flusher(Path(f"{self.path}-wal"))
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, events: Sequence[Event]) -> Iterator[Transaction]:
         with self._write("write") as connection:
             yield _Writes(connection)
 
@@ -129,7 +144,7 @@ class DiskStore(Store):
         page to page. Nothing else can be written meanwhile; reads go on. It takes time and room by the store's size.
         """
         count = "SELECT unscrubbed FROM erasures"
-        with self._writing, self._errors("scrub"):
+        with self._writing, self._errors("scrub"), self._turn:
             (before,) = self._writer.execute(count).fetchone()
             if not before:
                 return True
@@ -142,8 +157,8 @@ class DiskStore(Store):
             self._writer.execute("UPDATE erasures SET unscrubbed = unscrubbed - ?", (before,))
             return bool(self._writer.execute(count).fetchone()[0] == 0)
 
-    def items(self) -> list[StoredItem]:
-        query = "SELECT item, fields, removed, vector, version FROM items ORDER BY number"
+    def items(self, after: int = 0) -> list[StoredItem]:
+        query = "SELECT item, fields, removed, vector, version FROM items WHERE changed > ? ORDER BY number"
         with self._read() as connection:
             return [
                 StoredItem(
@@ -153,20 +168,29 @@ class DiskStore(Store):
                     vector=vector,
                     version=version,
                 )
-                for item, fields, removed, vector, version in connection.execute(query)
+                for item, fields, removed, vector, version in connection.execute(query, (after,))
             ]
 
-    def put_items(self, items: Sequence[StoredItem]) -> None:
-        query = """INSERT INTO items (item, fields, removed, vector, version) VALUES (?, ?, ?, ?, ?)
-            ON CONFLICT (item) DO UPDATE SET removed = excluded.removed,
+    def items_version(self) -> int:
+        with self._reading, self._errors("read"):
+            return _items_version(self._reader)
+
+    def put_items(self, items: Sequence[StoredItem], known: int | None = None) -> bool:
+        query = """INSERT INTO items (item, fields, removed, vector, version, changed) VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (item) DO UPDATE SET removed = excluded.removed, changed = excluded.changed,
             fields = coalesce(excluded.fields, fields), vector = coalesce(excluded.vector, vector),
             version = iif(excluded.vector IS NULL, version, excluded.version)"""
         fields = [None if each.fields is None else json.dumps(each.fields) for each in items]
-        rows = [
-            (each.item, told, each.removed, each.vector, each.version) for each, told in zip(items, fields, strict=True)
-        ]
         with self._write("write") as connection:
+            now = _items_version(connection)
+            if known not in (None, now):
+                return False
+            rows = [
+                (each.item, told, each.removed, each.vector, each.version, now + 1)
+                for each, told in zip(items, fields, strict=True)
+            ]
             connection.executemany(query, rows)
+        return True
 
     def size(self) -> int:
         return sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.name}*"))
@@ -177,10 +201,11 @@ class DiskStore(Store):
         with self._writing, self._reading:
             self._reader.close()
             self._writer.close()
+            self._turn.close()
 
     @contextmanager
     def _write(self, what: str) -> Iterator[sqlite3.Connection]:
-        with self._writing, self._errors(what):
+        with self._writing, self._errors(what), self._turn:
             if self._flusher is not None:
                 self._flusher.check()
             self._writer.execute("BEGIN IMMEDIATE")
@@ -240,6 +265,10 @@ class _Writes(Transaction):
         write("DELETE FROM states WHERE user = ? AND version != ?", (number, kept))
         if state is not None:
             _put_state(self._connection, number, state)
+
+
+def _items_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT coalesce(max(changed), 0) FROM items").fetchone()[0])
 
 
 def _account(connection: sqlite3.Connection, user: str, version: str | None) -> Account:

@@ -93,7 +93,7 @@ class Engine:
         self.version = version_of(recommender.run, precision)
         self.items = Items(recommender, model, store, self.version)
         packer = StatePacker(model.initial_state(1), self.items.rows, version=self.version, precision=precision)
-        self.states = UserStates(model, self.items.rows, store, packer)
+        self.states = UserStates(model, self.items, store, packer)
         self._recommender = recommender
         self._indexing = Indexing(index, model.n_items, lambda: self._sampled)
 
@@ -108,12 +108,12 @@ class Engine:
         Raises:
             StoreError: nothing was changed.
         """
+        self.items.follow()  # an event of an item that is not known yet would not be read
         return self.store.append(events, self.states.after, self.version)
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer many requests at once."""
-        view = self.items.view
         hidden = torch.zeros(len(requests), self.model.config.d_model)
         known, events = torch.zeros(len(requests), dtype=torch.bool), torch.zeros(len(requests), dtype=torch.int64)
         for told, read in ((False, self._of_store), (True, self._of_histories)):
@@ -121,6 +121,7 @@ class Engine:
             if chosen:
                 places = torch.tensor(chosen)
                 hidden[places], known[places], events[places] = read([requests[place] for place in chosen])
+        view = self.items.view  # with all items that the states know
         asked = [request for request, each in zip(requests, known, strict=True) if each]
         conditions = [self._conditions(request, view.catalog) for request in asked]
         best = iter(view.ranking.best(hidden[known], conditions))
@@ -176,6 +177,7 @@ class Engine:
 
     def _of_histories(self, requests: list[Request]) -> _Asked:
         histories = [request.history for request in requests if request.history is not None]
+        self.items.follow()
         read = [self.states.known(history).latest(self.reads) for history in histories]
         known = torch.tensor([len(each.rows) > 0 for each in read])
         hidden = torch.zeros(len(requests), self.model.config.d_model)

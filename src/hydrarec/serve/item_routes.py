@@ -20,7 +20,7 @@ def found_items(service: Service) -> APIRouter:
     @router.get("/items")
     async def items(asked: Annotated[Sought, Query()]) -> FoundItems:
         """Items by their ids, or those whose id and text have all words of the query, best first."""
-        catalog = service.engine.catalog
+        catalog = (await service.up_to_date()).catalog
         if asked.id:
             rows = catalog.rows(asked.id)
             rows = rows[rows >= 0]

@@ -53,13 +53,14 @@ class Items:
         self._form = ItemForm(recommender.run.settings.items, model.items)
         self._changing = Lock()
         self._touched = _NONE  # rows that changed since an index of them was begun
+        self._changing, self._known = Lock(), 0  # the ``items_version`` of the store that is done
         table = recommender.item_table
         self.rows = ItemRows(table["item"].to_pylist())
         self.view = View(catalog=Catalog(table, self.rows), ranking=Ranking.of(model))
-        self.refresh()
+        self.follow()
 
     def put(self, told: Sequence[Told]) -> list[Became]:
-        """Add items, or give known ones other columns, all of them or none. One call at a time.
+        """Add items, or give known ones other columns, all of them or none.
 
         A removed item is there again.
 
@@ -69,20 +70,25 @@ class Items:
         """
         if len(ids := Counter(item for item, _ in told)) < len(told):
             raise InputError(f"item {ids.most_common(1)[0][0]!r} is there twice")
-        given, refused = self._form.given(told, self.view.catalog)
-        if refused:
-            raise InputError(refused[0])
-        vectors = self._form.vectors(given, {})
-        with self._changing:
-            removed = self.view.catalog.removed
-            back = np.isin(given.rows, removed)
-            if given.differs.any() or back.any():
-                self._store.put_items(self._stored(given, vectors))
-                self._take(given, vectors, np.setdiff1d(removed, given.rows))
-        return [
-            "added" if row < 0 else "changed" if changed else "unchanged"
-            for row, changed in zip(given.rows, given.differs | back, strict=True)
-        ]
+        while True:  # until nobody else changes items meanwhile
+            self.follow()
+            catalog = self.view.catalog
+            given, refused = self._form.given(told, catalog)
+            if refused:
+                raise InputError(refused[0])
+            vectors = self._form.vectors(given, {})
+            with self._changing:
+                if self.view.catalog is not catalog:
+                    continue
+                back = np.isin(given.rows, catalog.removed)
+                if given.differs.any() or back.any():
+                    if not self._put(self._stored(given, vectors)):
+                        continue
+                    self._show(*self._take(given, vectors), np.setdiff1d(catalog.removed, given.rows))
+            return [
+                "added" if row < 0 else "changed" if changed else "unchanged"
+                for row, changed in zip(given.rows, given.differs | back, strict=True)
+            ]
 
     def remove(self, item: str) -> bool:
         """Recommend an item no more, from now on; whether there is one of this id, be it removed already.
@@ -90,13 +96,16 @@ class Items:
         Raises:
             StoreError: nothing was changed.
         """
-        with self._changing:
-            catalog = self.view.catalog
-            (row,) = catalog.rows([item])
-            if row >= 0 and catalog.there[row]:
-                self._store.put_items([StoredItem(item=item, removed=True)])
-                self._show(catalog.items, _NONE, np.union1d(catalog.removed, [row]))
-        return bool(row >= 0)
+        while True:
+            self.follow()
+            with self._changing:
+                catalog = self.view.catalog
+                (row,) = catalog.rows([item])
+                if row >= 0 and catalog.there[row]:
+                    if not self._put([StoredItem(item=item, removed=True)]):
+                        continue
+                    self._show(catalog.items, _NONE, np.union1d(catalog.removed, [row]))
+            return bool(row >= 0)
 
     def reindex(self, indexing: Indexing, go_on: Callable[[], None]) -> None:
         """Answer from an index where one is due, once it is built. One call at a time; items may change meanwhile."""
@@ -107,23 +116,39 @@ class Items:
                 now = IndexedRanking(self.view.ranking, built.index, self._touched, built.recall)
                 self.view = replace(self.view, ranking=now)
 
-    def refresh(self) -> None:
-        """Do what the store tells of, where the model can. Not beside ``put`` or ``remove``.
+    def follow(self) -> None:
+        """Do what the store tells of, where the model can: what other processes and engines have changed.
 
         Raises:
             InputError: a text must be read, and the language model is gone, or is another than in training.
+            StoreError: the store cannot be read.
         """
-        stored = self._store.items()
+        if self._store.items_version() == self._known:
+            return
+        with self._changing:
+            version = self._store.items_version()
+            if version != self._known:
+                stored = self._store.items(self._known)
+                self._known = version
+                self._read(stored)
+
+    def _put(self, items: Sequence[StoredItem]) -> bool:
+        """Whether nobody else has changed items."""
+        stored = self._store.put_items(items, self._known)
+        self._known += stored
+        return stored
+
+    def _read(self, stored: Sequence[StoredItem]) -> None:
         told = [(each.item, each.fields) for each in stored if each.fields is not None]
         given, refused = self._form.given(told, self.view.catalog)
         if refused:
             say(f"warning: {len(refused):,} items of the store are left out, the first because: {refused[0]}")
         made = {each.item: each.vector for each in stored if each.vector is not None and each.version == self._version}
         vectors = self._form.vectors(given, made)
-        self._take(given, vectors, _NONE)
+        shown = self._take(given, vectors)
         gone = {each.item for each in stored if each.removed}
-        rows = self.rows(list(gone))
-        self._show(self.view.catalog.items, _NONE, np.unique(rows[rows >= 0]))
+        there, removed = self.rows([each.item for each in stored if not each.removed]), self.rows(list(gone))
+        self._show(*shown, np.union1d(np.setdiff1d(self.view.catalog.removed, there), removed[removed >= 0]))
         anew = [
             replace(each, removed=each.item in gone)
             for each in self._stored(given, vectors)
@@ -131,7 +156,7 @@ class Items:
         ]
         if anew:
             with suppress(StoreError):  # they are made again the next time
-                self._store.put_items(anew)
+                self._put(anew)
 
     def _stored(self, given: Given, vectors: Tensor) -> list[StoredItem]:
         return [
@@ -144,14 +169,14 @@ class Items:
             for record, vector, has_vector in zip(given.table.to_pylist(), vectors, given.is_read, strict=True)
         ]
 
-    def _take(self, given: Given, vectors: Tensor, removed: np.ndarray) -> None:
-        """Give the model what was given, and show it."""
+    def _take(self, given: Given, vectors: Tensor) -> tuple[pa.Table, np.ndarray]:
+        """Give the model what was given; the table of all items, and the rows (n,) int64 whose vectors are others."""
         known, rows, new = self.view.catalog.items, given.rows, given.rows < 0
         if isinstance(self._model.items, TextItems) and given.is_read.any():
             grow_model(self._model, vectors, known, given.table, rows, given.is_read & ~new)
         self.rows.add(given.table["item"].to_pylist()[place] for place in np.flatnonzero(new))
         touched = np.concatenate([rows[given.is_read & ~new], len(known) + np.arange(new.sum())])
-        self._show(grow_table(known, given.table, rows, given.differs & ~new), touched, removed)
+        return grow_table(known, given.table, rows, given.differs & ~new), touched
 
     def _show(self, table: pa.Table, touched: np.ndarray, removed: np.ndarray) -> None:
         self._touched = np.union1d(self._touched, touched)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
-from threading import Lock
+from threading import RLock
 
 from hydrarec.serve.store import Account, Change, Event, History, State, Store, StoredItem, Transaction, in_order
 
@@ -48,11 +48,12 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._users: dict[str, _User] = {}
         self._states = _States()
-        self._items: dict[str, StoredItem] = {}
-        self._lock = Lock()
+        self._items: dict[str, tuple[StoredItem, int]] = {}  # and its last change
+        self._items_version = 0
+        self._lock = RLock()
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, events: Sequence[Event]) -> Iterator[Transaction]:
         with self._lock:
             writes = _Writes(self._users, self._states)
             yield writes
@@ -110,17 +111,25 @@ class MemoryStore(Store):
     def scrub(self) -> bool:
         return True
 
-    def items(self) -> list[StoredItem]:
+    def items(self, after: int = 0) -> list[StoredItem]:
         with self._lock:
-            return list(self._items.values())
+            return [item for item, changed in self._items.values() if changed > after]
 
-    def put_items(self, items: Sequence[StoredItem]) -> None:
+    def items_version(self) -> int:
+        return self._items_version
+
+    def put_items(self, items: Sequence[StoredItem], known: int | None = None) -> bool:
         with self._lock:
+            if known not in (None, self._items_version):
+                return False
+            self._items_version += 1
             for item in items:
-                before = self._items.get(item.item, item)
+                before, _ = self._items.get(item.item, (item, 0))
                 made_by = item if item.vector is not None else before
                 fields = before.fields if item.fields is None else item.fields
-                self._items[item.item] = replace(item, fields=fields, vector=made_by.vector, version=made_by.version)
+                now = replace(item, fields=fields, vector=made_by.vector, version=made_by.version)
+                self._items[item.item] = now, self._items_version
+        return True
 
     def size(self) -> int:
         return 0

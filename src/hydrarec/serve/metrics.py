@@ -1,7 +1,7 @@
 """What a server measures of itself, for Prometheus. Nothing in it names a user or an item."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -13,6 +13,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -76,6 +77,29 @@ class Metrics:
                 "hydrarec_index_stale", "Items that came, changed or went since it was built.", stale
             )
         yield InfoMetricFamily("hydrarec_model", "What answers.", {"version": reading.version})
+
+
+class _Collected:
+    """Families to be written."""
+
+    def __init__(self) -> None:
+        self.families: dict[str, Metric] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self.families.values()
+
+
+def by_worker(texts: Mapping[int, str]) -> bytes:
+    """What several workers say, as one, with a label that tells which of them."""
+    all_of_them = _Collected()
+    for worker, text in sorted(texts.items()):
+        for family in text_string_to_metric_families(text):
+            known = all_of_them.families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                known.add_sample(sample.name, {**sample.labels, "worker": str(worker)}, sample.value)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(all_of_them)
+    return generate_latest(registry)
 
 
 class Measured:

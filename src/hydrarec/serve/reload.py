@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Event
 from typing import Any, Literal, TypeVar
 
@@ -39,11 +41,12 @@ class Status:
 
 class Reloader:
     """Args:
-    open_engine: the model that is to take over, on the store of the service.
+    open_engine: the model of a run folder, on the store of the service.
+    run: what is opened at a reload.
     """
 
-    def __init__(self, service: Service, open_engine: Callable[[], Engine]) -> None:
-        self._service, self._open = service, open_engine
+    def __init__(self, service: Service, open_engine: Callable[[Path], Engine], run: Path) -> None:
+        self._service, self._open, self.run = service, open_engine, run
         self.status = Status()
         self._stop, self._closing = Event(), False
         self._task: asyncio.Task[None] | None = None
@@ -54,12 +57,19 @@ class Reloader:
         """Make the states that the store has of other models anew, for the engine that serves already."""
         self._task = asyncio.create_task(self._settle(self._service.engine))
 
-    def reload(self) -> bool:
-        """Begin; false where one is under way."""
+    async def begin(self) -> bool:
+        """Let what is in the run's folder take over; false where a reload is under way."""
+        return self.reload(self.run)
+
+    async def progress(self) -> Status:
+        return self.status
+
+    def reload(self, run: Path) -> bool:
+        """As ``begin``, with another folder."""
         if self.status.doing not in ("serving", "failed"):
             return False
         self.status = Status("opening")
-        self._task = asyncio.create_task(self._reload(self._task))
+        self._task = asyncio.create_task(self._reload(run, self._task))
         return True
 
     async def close(self) -> None:
@@ -72,7 +82,15 @@ class Reloader:
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
-    async def _reload(self, before: asyncio.Task[None] | None) -> None:
+    async def _agree(self) -> None:
+        """Wait for what else must be ready before the engine takes over."""
+
+    def _failed(self, said: str) -> None:
+        say(f"warning: the reload failed, the old model answers: {said}")
+        self.status = Status("failed", error=said)
+        self._service.metrics.reloads.labels("failed").inc()
+
+    async def _reload(self, run: Path, before: asyncio.Task[None] | None) -> None:
         """Args:
         before: what the last reload has left to do, which another will do.
         """
@@ -83,22 +101,21 @@ class Reloader:
                 return
             self._stop.clear()
         try:
-            engine = await self._in_thread(self._open)
+            engine = await self._in_thread(self._open, run)
             await self._in_thread(engine.reindex, unless(self._stop))
             self.status = Status("making states")
             if not engine.store.read_only:
                 await self._in_thread(self._make_states, engine)
+            self.status = replace(self.status, doing="taking over")
+            await self._agree()
             if self._stop.is_set():
                 return
-            self.status = replace(self.status, doing="taking over")
             await self._in_thread(self._service.take, engine)
         except StoppedError:
             return
         except Exception as error:
             said = str(error) if isinstance(error, HydrarecError) else f"{type(error).__name__}: {error}"
-            say(f"warning: the reload failed, the old model answers: {said}")
-            self.status = Status("failed", error=said)
-            self._service.metrics.reloads.labels("failed").inc()
+            self._failed(said)
             return
         self.status = replace(self.status, doing="serving")
         self._service.metrics.reloads.labels("done").inc()
@@ -124,6 +141,7 @@ class Reloader:
             before = self.status.made
             while after is not None:
                 users, after = engine.store.outdated(engine.version, after, _LOOKED_AT)
+                random.shuffle(users)  # so that workers who do this at the same time share it
                 for first in range(0, len(users), _USERS):
                     began, some = time.monotonic(), users[first : first + _USERS]
                     engine.states.of(some)

@@ -63,6 +63,11 @@ class Service:
                 await batcher.close()
             await asyncio.to_thread(indexing.join)
 
+    async def up_to_date(self) -> Engine:
+        """The engine, when it knows all items that there are by now. What waits gets there by itself."""
+        await asyncio.to_thread(self.engine.items.follow)
+        return self.engine
+
     def remove_item(self, item: str) -> bool:
         """As ``Items.remove``."""
         with self._items_change:
@@ -71,7 +76,7 @@ class Service:
     def take(self, engine: Engine) -> None:
         """Let another engine on the same store take over. It knows of all items that came and went meanwhile."""
         with self._items_change:
-            engine.items.refresh()
+            engine.items.follow()
             self.engine = engine
 
     def _apply(self, events: Sequence[Event]) -> list[bool]:

@@ -12,7 +12,7 @@ from hydrarec.data.windows import fill
 from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.models.waiting import observe
 from hydrarec.nn.state import EncoderState, join
-from hydrarec.serve.item_rows import ItemRows
+from hydrarec.serve.items import Items
 from hydrarec.serve.packing import StatePacker
 from hydrarec.serve.stepping import step_
 from hydrarec.serve.store import Change, History, State, Store, StoreError
@@ -37,7 +37,7 @@ class UserStates:
     made: how many were made from histories.
     """
 
-    def __init__(self, model: RecurrentModel, items: ItemRows, store: Store, packer: StatePacker) -> None:
+    def __init__(self, model: RecurrentModel, items: Items, store: Store, packer: StatePacker) -> None:
         self.model, self.items, self.store, self.packer = model, items, store, packer
         self.made = 0  # from histories
         self._new = packer.pack(model.initial_state(1))[0]
@@ -45,8 +45,8 @@ class UserStates:
     def known(self, history: History) -> Known:
         """What the model reads of a history. All of it stays in the store: a later model may know more items."""
         if self.model.reads_unknown_items:
-            return Known(rows=self.items.with_unknown(history.items), times=history.times)
-        rows = self.items(history.items)
+            return Known(rows=self.items.rows.with_unknown(history.items), times=history.times)
+        rows = self.items.rows(history.items)
         return Known(rows=rows[rows >= 0], times=history.times[rows >= 0])
 
     def after(self, changes: Sequence[Change]) -> list[State | None]:
@@ -75,6 +75,7 @@ class UserStates:
     def of(self, users: Sequence[str]) -> tuple[EncoderState, list[int]]:
         """The states of users as one, and how many events each has. Of those without any it is the initial state."""
         accounts = self.store.accounts(users, self.packer.version)
+        self.items.follow()  # afterwards, so that all items are known that they could be made of
         state, places = self.packer.unpack([account.state if account.events else self._new for account in accounts])
         missing = sorted(set(range(len(users))) - set(places))
         if missing:
@@ -84,6 +85,7 @@ class UserStates:
 
     def _made_again(self, users: Sequence[str]) -> EncoderState:
         histories = [self.store.history(user) for user in users]
+        self.items.follow()
         states = []
         for run in fill(np.array([len(history.items) for history in histories]), _READ_EVENTS):
             known = [self.known(history) for history in histories[run]]

@@ -148,7 +148,7 @@ class Store(ABC):
             StoreError: it could not be written; nothing was changed.
         """
         new: list[bool] = []
-        with self.transaction() as transaction:
+        with self.transaction(events) as transaction:
             drafts: dict[str, _Draft] = {}
             for event in events:
                 if event.user not in drafts:
@@ -160,8 +160,8 @@ class Store(ABC):
         return new
 
     @abstractmethod
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """One at a time; it takes effect when its block ends without an error, durably."""
+    def transaction(self, events: Sequence[Event]) -> AbstractContextManager[Transaction]:
+        """One at a time; it takes effect when its block ends without an error, durably. It is about these events."""
 
     @abstractmethod
     def accounts(self, users: Sequence[str], version: str | None = None) -> list[Account]:
@@ -211,12 +211,27 @@ class Store(ABC):
         """Remove what erased users may have left in files; whether nothing remains to be done."""
 
     @abstractmethod
-    def items(self) -> list[StoredItem]:
-        """Items that came, changed or went since training, those that came first first."""
+    def items(self, after: int = 0) -> list[StoredItem]:
+        """Items that came, changed or went since training, those that came first first.
+
+        Args:
+            after: only those of changes after this ``items_version``; later changes may be among them twice.
+        """
 
     @abstractmethod
-    def put_items(self, items: Sequence[StoredItem]) -> None:
-        """Store items, durably. Fields and a vector that are None leave those that are stored."""
+    def items_version(self) -> int:
+        """How many changes of items there were, by whichever process; 0 before the first. It takes no time."""
+
+    @abstractmethod
+    def put_items(self, items: Sequence[StoredItem], known: int | None = None) -> bool:
+        """Store items, durably, as one change. Fields and a vector that are None leave those that are stored.
+
+        Args:
+            known: the ``items_version`` that the change is meant for; if there is another by now, nothing is stored.
+
+        Returns:
+            whether they were stored.
+        """
 
     @abstractmethod
     def size(self) -> int:

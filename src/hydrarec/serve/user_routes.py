@@ -34,7 +34,7 @@ def user_routes(service: Service) -> APIRouter:
     @router.post("/recommend")
     async def recommend_for_history(body: Question) -> Recommendations:
         """Recommend for a history; nothing of it is stored."""
-        engine = service.engine
+        engine = await service.up_to_date()
         question = body.question(engine.catalog, needs_times=engine.model.sees_request_time)
         (answer,) = await service.answer([(engine, question)])
         return Recommendations.of(answer)
@@ -60,7 +60,7 @@ async def recommend(service: Service, user: str, wanted: Wanted) -> Answer:
     """Raises:
     HTTPException: the user has no events.
     """
-    engine = service.engine
+    engine = await service.up_to_date() if wanted.chooses else service.engine
     (answer,) = await service.answer([(engine, wanted.request(engine.catalog, user=user))])
     if not answer.events:
         raise HTTPException(404, "this user has no events; POST /events stores some, POST /recommend needs none")

@@ -1,0 +1,41 @@
+"""Whose turn it is to write, among the processes that share a store."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+try:
+    import fcntl
+except ImportError:  # Windows, where SQLite's own lock does, with waits
+    fcntl = None  # type: ignore[assignment]
+
+
+class Turn:
+    """``with turn:`` waits until no other process has the turn. One thread at a time.
+
+    Entering raises OSError where the file cannot be made or opened.
+
+    SQLite has a lock of its own, but who waits for that one looks again at growing intervals, and is late under load. A
+    process that is killed gives its turn back.
+
+    Args:
+        path: an empty file, made if need be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, -1
+
+    def __enter__(self) -> None:
+        if self._file < 0:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        if fcntl is not None:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if fcntl is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
