@@ -89,3 +89,8 @@ def test_nothing_in_a_step_is_as_large_as_a_shard():
     with Largest(table) as seen:
         step(table, torch.randint(20_000, (50,)))
     assert seen.bytes < 20_000  # 50 rows of 4 numbers; a dense gradient has 320,000 bytes
+
+
+def test_new_items_are_refused():
+    with pytest.raises(InputError, match="takes no new items; train again"):
+        ShardedTable(4, 2).add(1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hydrarec import processes
+from hydrarec.errors import InputError
 from hydrarec.items.compact import FloatTable
 from hydrarec.items.rows import RowEncoder, RowTable, summed
 from hydrarec.items.table import draw
@@ -61,7 +62,8 @@ class ShardedTable(RowEncoder):
         return 4 * self.n_learned
 
     def add(self, n: int) -> None:
-        raise NotImplementedError("a sharded table keeps its items while it is trained")
+        """Raises InputError: new rows would move those of others from process to process; nothing here does that."""
+        raise InputError("a table in shards takes no new items; train again with all of them")
 
     def encode(self, rows: Tensor) -> Tensor:
         distinct, places = rows.to(self.shard.squares.device).unique(return_inverse=True)

@@ -77,7 +77,7 @@ def _inputs(
     """U, G, F and K, and the tensors in the kernel's order."""
     given = None if state is None else state.contiguous()
     sizes = (offsets.shape[0] - 1, *(int(n) for n in weight.shape))
-    return sizes, [offsets.contiguous(), x, weight.contiguous(), bias.contiguous(), given]  # type: ignore[return-value]
+    return sizes, [offsets.contiguous(), x, weight.contiguous(), bias.contiguous(), given]  # type: ignore[return-value]  # of any length, to mypy
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

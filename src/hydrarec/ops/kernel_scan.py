@@ -64,7 +64,7 @@ def kernel_scan_backward(
     sizes = [*scan_sizes(*tensors), *dy.stride()[:2]]
     arguments = (sizes, tensors, (dy, dfinal.contiguous()), gradients, torch.get_num_threads())
     required_kernels().call(f"{_name(A)}_backward", *arguments)
-    return tuple(gradients)  # type: ignore[return-value]
+    return tuple(gradients)  # type: ignore[return-value]  # of any length, to mypy
 
 
 @kernel_scan_backward.register_fake
