@@ -17,6 +17,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import torch._dynamo
@@ -49,6 +50,9 @@ def start(arguments: list[str], environment: dict[str, str], folder: Path) -> in
         code = main(arguments)
     except SystemExit as error:
         code = error.code
+    except Exception:
+        traceback.print_exc()
+        code = 1
     sys.stdout.flush()
     os._exit(code)
 

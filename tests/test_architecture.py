@@ -14,8 +14,8 @@ FLOORS = [
     {"files", "config", "progress", "machine", "amount", "processes", "launch"},
     {"ops", "data"},  # neither knows the other
     {"nn", "items", "losses", "frames"},
-    {"models"},
-    {"retrieve", "evaluate", "asked"},
+    {"models", "asked"},
+    {"retrieve", "evaluate"},
     {"train"},
     {"recommender"},
     {"demo", "bench", "compare", "report", "serve", "load"},

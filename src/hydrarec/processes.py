@@ -187,6 +187,11 @@ def gather(values: Tensor) -> list[Tensor]:
     return [part[:size] for part, size in zip(parts, sizes, strict=True)]
 
 
+def beside(values: Tensor) -> Tensor:
+    """(B, k) of each process, the same B and k in all -> (B, world * k), those of the first process first."""
+    return torch.cat(gather(values.T)).T  # (world * k, B) -> (B, world * k)
+
+
 def exchange(parts: list[Tensor]) -> list[Tensor]:
     """Give each process its part, (n, ...) with any n, and get one from each."""
     if world() == 1:

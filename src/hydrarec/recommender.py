@@ -2,7 +2,7 @@
 
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,14 +11,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from hydrarec.asked import Asked, of_histories, of_users
+from hydrarec.asked import of_histories, of_users
 from hydrarec.config import as_overrides
-from hydrarec.data.batch import Batch
 from hydrarec.data.protocol import Protocol, SplitName
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
 from hydrarec.data.times import instant
-from hydrarec.data.windows import fill
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.files import whole_folder
@@ -33,12 +31,10 @@ from hydrarec.nn.state import EncoderState
 from hydrarec.progress import Progress, Silent, counter
 from hydrarec.retrieve.domain import of_domain
 from hydrarec.retrieve.exact import top_k
+from hydrarec.retrieve.users import best_items
 from hydrarec.train.fit import fit
 from hydrarec.train.run import Run, open_run
 from hydrarec.train.train import Resume
-
-_BATCH_EVENTS = 8_192  # a batch stays in cache: eight times as many events take half as long again each
-_SCORE_BYTES = 256 * 2**20
 
 
 class Recommender:
@@ -228,7 +224,17 @@ class Recommender:
                 raise InputError(
                     f"user {asked.users[empty[0]].as_py()!r} has no event with an item that the model knows"
                 )
-        rows, scores = self._top_k(asked, k, exclude_seen, allowed, progress or Silent())
+        with (progress or Silent()).task("recommend", total=len(asked.users), unit="users") as task:
+            rows, scores = best_items(
+                self.model,
+                asked,
+                k,
+                max_len=self.run.settings.train.reads,
+                exclude_seen=exclude_seen,
+                candidates=_tensor(allowed),
+                device=self.device,
+                progress=counter(task),
+            )
         return like(histories if users is None else users, self._table(asked.users, rows, scores))
 
     def titles(self, items: Sequence[Any]) -> list[str]:
@@ -287,38 +293,6 @@ class Recommender:
         scores = model.score_hidden(hidden_states(model, states, asked))
         rows, values = top_k(scores, len(states), k, n_items=self.model.n_items, candidates=_tensor(allowed))
         return rows.cpu().numpy(), values.cpu().numpy()
-
-    @torch.inference_mode()
-    def _top_k(
-        self, asked: Asked, k: int, exclude_seen: bool, allowed: np.ndarray | None, progress: Progress
-    ) -> tuple[np.ndarray, np.ndarray]:
-        n_users, n_items = len(asked.users), self.model.n_items
-        rows, scores = np.empty((n_users, k), np.int64), np.empty((n_users, k), np.float32)
-        candidates = _tensor(allowed)
-        with progress.task("recommend", total=n_users, unit="users") as task:
-            for chosen, batch in self._batches(asked):
-                # All that was seen, not only the events that the model reads.
-                seen = asked.pairs(chosen, self.device) if exclude_seen else None
-                best, value = top_k(
-                    self.model.score(batch), len(chosen), k, n_items=n_items, seen=seen, candidates=candidates
-                )
-                rows[chosen], scores[chosen] = best.cpu().numpy(), value.cpu().numpy()
-                task.advance(len(chosen))
-        return rows, scores
-
-    def _batches(self, asked: Asked) -> Iterator[tuple[np.ndarray, Batch]]:
-        """Histories of similar length together, so that no batch is mostly waiting."""
-        asked = asked.latest(self.run.settings.train.reads)
-        lengths = asked.end - asked.first
-        order = np.argsort(-lengths, kind="stable")
-        size = self.model.n_items
-        if isinstance(self.model, NeuralModel):  # which scores a chunk at a time
-            size = min(size, self.model.chunk_items)
-        at_most = max(1, _SCORE_BYTES // (4 * size))
-        for run in fill(lengths[order], _BATCH_EVENTS):
-            for start in range(run.start, run.stop, at_most):
-                chosen = order[start : min(start + at_most, run.stop)]
-                yield chosen, asked.batch(chosen).to(self.device)
 
     def _table(self, names: pa.Array, rows: np.ndarray, scores: np.ndarray) -> pa.Table:
         found = rows >= 0

@@ -141,7 +141,7 @@ def test_doctor_in_words(call, monkeypatch, kernel):
     kernels_or_reason.cache_clear()
     try:
         done = call("doctor")
-        assert ("why not HYDRAREC_KERNEL=0 hides them" in " ".join(done.out.split())) == (kernel == "0")
+        assert ("why not: HYDRAREC_KERNEL=0 hides them" in " ".join(done.out.split())) == (kernel == "0")
     finally:
         kernels_or_reason.cache_clear()
 

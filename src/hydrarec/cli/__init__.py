@@ -81,6 +81,8 @@ def _fail(error: Exception | str, code: int) -> int:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    from hydrarec.processes import is_first
     from hydrarec.progress import say
 
-    say(f"warning: {message}")
+    if is_first():
+        say(f"warning: {message}")

@@ -13,6 +13,7 @@ def evaluate(
     split: Literal["valid", "test"] = "test",
     dataset: Path | None = None,
     device: str = "cpu",
+    procs: int = 1,
     json: Json = False,
 ) -> None:
     """Measure a trained run again, with intervals and by group.
@@ -27,13 +28,23 @@ def evaluate(
         Where the data set lies now, if it moved.
     device
         cpu, cuda, ...
+    procs
+        Processes on this machine that share the users, or a sharded table.
     """
     from hydrarec.cli.output import print_groups, print_json, print_metrics
-    from hydrarec.progress import reporter
+    from hydrarec.cli.several import started
+    from hydrarec.processes import is_first, joined
+    from hydrarec.progress import Silent, reporter
     from hydrarec.recommender import Recommender
 
-    recommender = Recommender.load(run, dataset=dataset, device=device)
-    measured = recommender.evaluate(split, progress=reporter(json)).to_dict()
+    if started(procs):
+        return
+    with joined(device) as place:
+        first = is_first()
+        recommender = Recommender.load(run, dataset=dataset, device=place)
+        measured = recommender.evaluate(split, progress=reporter(json) if first else Silent()).to_dict()
+    if not first:
+        return
     protocol, seed = recommender.run.protocol, recommender.run.settings.train.seed
     fingerprint = recommender.dataset.fingerprint
     if json:

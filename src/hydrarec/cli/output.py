@@ -52,17 +52,23 @@ def print_groups(protocol: Protocol, title: str, groups: Mapping[str, dict[str, 
 
 def print_plan(config: Any, plan: Any, taken: dict[str, float] | None) -> None:
     """A plan of a catalog (``items.plan``), and the seconds of a billion events."""
-    shown = [[name, size / 1e9, "yes" if name == plan.encoder else ""] for name, size in plan.encoders.items()]
+    shown = [[name, _gigabytes(size), "yes" if name == plan.encoder else ""] for name, size in plan.encoders.items()]
     memory = f"{config.gpu_memory / 1e9:,.0f} GB"
-    table(f"{config.items:,} items of width {config.dim}", ["encoder", f"GB on each GPU ({memory})", "planned"], shown)
+    table(f"{config.items:,} items of width {config.dim}", ["encoder", f"on each GPU ({memory})", "planned"], shown)
     print()
-    table(f"all {config.gpus} GPUs", ["part", "GB"], [[name[:-6], size / 1e9] for name, size in plan.parts.items()])
+    parts = [[name.removesuffix("_bytes"), _gigabytes(size)] for name, size in plan.parts.items()]
+    table(f"all {config.gpus} GPUs", ["part", "memory"], parts)
     print(f"the id map and the index ({plan.index}) lie in a host's memory")
     print(f"each GPU sends {plan.traffic_bytes_per_step / 1e6:,.1f} MB a step of {config.events:,} events")
     for part, value in (taken or {}).items():
-        print(f"a billion events take {seconds(value)} for the {part}, at the rate of this machine's CPU")
+        print(f"a billion events take {seconds(value)} for the {part}, at the rate of this CPU")
     if not plan.fits:
         print("it does not fit: item vectors should take at most 80 % of a GPU's memory")
+
+
+def _gigabytes(size: float) -> str:
+    """To stand below others."""
+    return f"{size / 1e9:9,.2f} GB"
 
 
 def print_day(run: Any, day: Any) -> None:
@@ -76,7 +82,7 @@ def print_day(run: Any, day: Any) -> None:
 
 
 def print_facts(facts: dict[str, Any], width: int = 78) -> None:
-    """Values by name, one below the other; a table of values within a line or a few, as ``name value`` pairs."""
+    """Values by name, one below the other; a table of values within a line or a few, as ``name: value`` pairs."""
     indent = max(map(len, facts), default=0) + 2
     for name, value in facts.items():
         text = "\n".join(textwrap.wrap(_plain(value), width - indent, break_long_words=False)) or "-"
@@ -85,7 +91,7 @@ def print_facts(facts: dict[str, Any], width: int = 78) -> None:
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):  # a name and its value stay on one line
-        return ", ".join(f"{name}\xa0{_plain(each)}" for name, each in value.items())
+        return ", ".join(f"{name}:\xa0{_plain(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):
         return "\xa0".join(map(_plain, value))
     if value is None:

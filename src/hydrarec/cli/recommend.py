@@ -24,6 +24,7 @@ def recommend(
     strict: Flag = False,
     dataset: Path | None = None,
     device: str = "cpu",
+    procs: int = 1,
     json: Json = False,
 ) -> None:
     """Recommend the next items for a user, for a history, or for everybody.
@@ -57,10 +58,12 @@ def recommend(
         Where the data set lies now, if it moved.
     device
         cpu, cuda, ...
+    procs
+        With --all: processes on this machine that share the users, or a sharded table.
     """
-    from hydrarec.cli.output import print_json, seconds
+    from hydrarec.cli.output import print_json
+    from hydrarec.cli.several import is_one_of, started
     from hydrarec.errors import InputError
-    from hydrarec.progress import reporter
     from hydrarec.recommender import Recommender
 
     if sum([user is not None, history is not None, all_]) != 1:
@@ -69,7 +72,10 @@ def recommend(
         raise InputError("--times belongs to --history")
     if all_ != (out is not None):
         raise InputError("--all writes a Parquet file: give both --all and --out FILE.parquet")
-    recommender = Recommender.load(run, dataset=dataset, device=device)
+    if not all_ and (procs > 1 or is_one_of() > 1):
+        raise InputError("several processes answer --all together; one user is asked for in one process")
+    if started(procs):
+        return
     how: dict[str, Any] = {
         "k": k,
         "at": at,
@@ -78,12 +84,9 @@ def recommend(
         "strict": strict,
     }
     if out is not None:
-        took, rows = _everybody(recommender, out, {**how, "progress": reporter(json)})
-        if json:
-            print_json({"out": str(out), "rows": rows, "seconds": round(took, 3)})
-        else:
-            print(f"{out}: {rows:,} recommendations, {seconds(took)} after loading")
+        _everybody(run, out, dataset, device, json, how)
         return
+    recommender = Recommender.load(run, dataset=dataset, device=device)
     asked: dict[str, Any] = {"users": [user]}
     if history is not None:
         asked = {"histories": [_ids(history)], "times": None if times is None else [_ids(times)]}
@@ -98,19 +101,32 @@ def _ids(history: str) -> list[str]:
     return [item.strip() for item in history.split(",") if item.strip()]
 
 
-def _everybody(recommender: Any, out: Path, how: dict[str, Any]) -> tuple[float, int]:
+def _everybody(run: Path, out: Path, dataset: Path | None, device: str, json: bool, how: dict[str, Any]) -> None:
     import time
 
     import pyarrow.parquet as pq
 
+    from hydrarec.cli.output import print_json, seconds
     from hydrarec.files import whole_file
+    from hydrarec.processes import is_first, joined
+    from hydrarec.progress import Silent, reporter
+    from hydrarec.recommender import Recommender
 
-    _ = recommender.dataset
-    began = time.monotonic()
-    answer = recommender.recommend(users="all", **how)
+    with joined(device) as place:
+        first = is_first()
+        recommender = Recommender.load(run, dataset=dataset, device=place)
+        _ = recommender.dataset
+        began = time.monotonic()
+        answer = recommender.recommend(users="all", **how, progress=reporter(json) if first else Silent())
+    if not first:
+        return
     with whole_file(out) as temporary:
         pq.write_table(answer, temporary)
-    return time.monotonic() - began, answer.num_rows
+    took = round(time.monotonic() - began, 3)
+    if json:
+        print_json({"out": str(out), "rows": answer.num_rows, "seconds": took})
+    else:
+        print(f"{out}: {answer.num_rows:,} recommendations, {seconds(took)} after loading")
 
 
 def _show(recommender: Any, found: list[dict[str, Any]]) -> None:

@@ -1,6 +1,5 @@
 """``hydrarec train``."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,6 +56,7 @@ def train(
         Processes on this machine that train together; torchrun starts them on many.
     """
     from hydrarec.cli.output import print_day, print_groups, print_json, print_metrics, seconds
+    from hydrarec.cli.several import is_one_of, started
     from hydrarec.errors import InputError
     from hydrarec.evaluate.groups import of_domains
     from hydrarec.processes import is_first, joined
@@ -65,10 +65,9 @@ def train(
     from hydrarec.train.stream import continue_run
     from hydrarec.train.train import summary
 
-    several = procs > 1 or int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if several and continue_ is not None:
+    if continue_ is not None and (procs > 1 or is_one_of() > 1):
         raise InputError("a run goes on with --continue in one process; leave out torchrun and --procs")
-    if _started(procs):
+    if started(procs):
         return
     if continue_ is not None:
         if out or model or recipe or protocol != _PROTOCOL:
@@ -121,20 +120,3 @@ def train(
     )
     print(f"seed {results['seed']}, data {results['fingerprint'][:16]}, {results['machine']['processor']}")
     print(f"next: hydrarec recommend {out} --user ID")
-
-
-def _started(procs: int) -> bool:
-    """Start the same command in ``procs`` processes, where that has not been done."""
-    from hydrarec import cli
-    from hydrarec.errors import InputError
-
-    count = os.environ.get("WORLD_SIZE")
-    if procs < 1 or (procs > 1 and count not in (None, str(procs))):
-        started = f"torchrun has started {count}" if count else "there must be one at least"
-        raise InputError(f"--procs is {procs}, and {started}; leave it out")
-    if procs == 1 or count is not None:
-        return False
-    from hydrarec.launch import launch
-
-    launch(procs, cli.given)
-    return True

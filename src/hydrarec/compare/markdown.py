@@ -75,6 +75,7 @@ def section(table: Assembled, file: Path, plots: Sequence[str]) -> str:
         "|---" * len(_HEAD) + "|",
         *("| " + " | ".join(_cells(row)) + " |" for row in table.rows),
         "",
+        *_times_to_quality(table.rows),
         *_notes(table),
         f"```console\nhydrarec compare {file.as_posix()} --table {table.name}\n```\n",
         *(f"![{_alt(plot)}]({plot})\n" for plot in plots),
@@ -102,16 +103,39 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
+def _times_to_quality(rows: Sequence[Row]) -> list[str]:
+    """A line for each row that was validated on its way, a column for each of ours."""
+    titles = {row.label: row.title for row in rows}
+    ours = [row for row in rows if any(label in titles for label in row.time_shares)]
+    if not ours:
+        return []
+    lines = ["| time to quality of | " + " | ".join(row.title for row in ours) + " |", "|---" * (len(ours) + 1) + "|"]
+    for label, title in titles.items():
+        if any(label in row.time_shares for row in ours):
+            lines.append(f"| {title} | " + " | ".join(_share(row, label) for row in ours) + " |")
+    return [*lines, ""]
+
+
+def _share(row: Row, label: str) -> str:
+    if label not in row.time_shares:
+        return ""
+    share = row.time_shares[label]
+    return "never" if share is None else f"{share:.2f}"
+
+
+def _missing(names: Sequence[str]) -> str:
+    """TABLE/MODEL-SEED of what was not run -> each model with its seeds."""
+    seeds: dict[str, list[str]] = {}
+    for name in names:
+        label, _, seed = name.rpartition("/")[2].rpartition("-")
+        seeds.setdefault(label, []).append(seed)
+    return "; ".join(f"{label} {', '.join(found)}" for label, found in seeds.items())
+
+
 def _notes(table: Assembled) -> list[str]:
     notes = []
     if rivals := rivals_of(table.rows):
         notes.append(f"Rival: {rivals}, chosen on {table.rivals_by}.")
-    titles = {row.label: row.title for row in table.rows}
-    for row in table.rows:
-        shares = {titles[label]: share for label, share in row.time_shares.items() if label in titles}
-        if shares:
-            told = (f"{title} {'never' if share is None else f'{share:.2f}'}" for title, share in shares.items())
-            notes.append(f"Time to quality, {row.title}: {', '.join(told)}.")
     if table.chosen_on is None:
         notes.append("There is no validation: settings are as the file has them, weights those of the last epoch.")
     elif table.chosen_on != table.name:
@@ -127,7 +151,7 @@ def _notes(table: Assembled) -> list[str]:
     if any(row.external for row in table.rows):
         notes.append("‡ trained by another program, under its own rule of stopping; only the evaluation is ours.")
     if table.missing:
-        notes.append(f"Not run yet: {', '.join(table.missing)}.")
+        notes.append(f"Not run yet, by seed: {_missing(table.missing)}.")
     commits = sorted({_commit(commit) for row in table.rows for commit in row.commits})
     notes.append(f"Machine: {'; '.join(table.machines)}. Code: {', '.join(commits)}.")
     return [f"{note}\n" for note in notes]

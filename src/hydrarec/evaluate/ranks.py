@@ -81,19 +81,12 @@ def rank(
     if sharded:
         greater, ties = processes.total(greater), processes.total(ties)
         if top:
-            best, items = _best_of_all(best, items)
+            best, order = processes.beside(best).topk(top, dim=1)
+            items = processes.beside(items).gather(1, order)
     if candidates is not None:
         outside = ~candidates.to(own.device)[targets]
         greater, ties = greater.masked_fill(outside, MISSED), ties.masked_fill(outside, 0)
     return Ranks(greater=greater.cpu(), ties=ties.cpu(), top=items.cpu())
-
-
-def _best_of_all(best: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-    """The best k (B, k) of what each process found; of equal ones those of the first."""
-    scores = torch.cat([part.T for part in processes.gather(best.T)], 1)
-    rows = torch.cat([part.T for part in processes.gather(items.T)], 1)
-    merged, order = scores.topk(best.shape[1], dim=1)
-    return merged, rows.gather(1, order)
 
 
 Range = tuple[Tensor, int, int]  # queries, and the items from here to there among which all their candidates are

@@ -36,13 +36,14 @@ class ShardedTable(RowEncoder):
 
     sharded = True
 
-    def __init__(self, n_items: int, width: int, std: float = 0.02) -> None:
+    def __init__(self, n_items: int, width: int, std: float = 0.02, *, fresh: bool = True) -> None:
+        """Without ``fresh`` the rows hold nothing yet: those of a saved table are to come."""
         super().__init__()
         self.n_items, self.width = n_items, width
         self.first, end = rows_of_shard(n_items, processes.rank(), processes.world())
         self.shard = FloatTable(0, width, std)
         self.shard.weight, self.shard.squares = torch.empty(end - self.first, width), torch.zeros(end - self.first)
-        for start in range(0, n_items, _AT_ONCE):
+        for start in range(0, n_items if fresh else 0, _AT_ONCE):
             drawn = draw(min(_AT_ONCE, n_items - start), width, std)
             low, high = max(start, self.first), min(start + len(drawn), end)
             if low < high:

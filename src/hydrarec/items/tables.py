@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hydrarec import processes
 from hydrarec.errors import InputError
 from hydrarec.items.compact import FloatTable, Int8Table
 from hydrarec.items.config import ItemsConfig
@@ -58,6 +59,8 @@ def saved_table(
         of = tensors["shared.squares" if config.hashes else "remainders.squares"]
         table = hashed = _hashed(config, 0, width, of)
         hashed.n_items = n_items
+    elif config.storage == "sharded" and processes.world() > 1:
+        table = ShardedTable(n_items, width, _STD, fresh=False)
     elif config.storage == "sharded":
         table = FloatTable(0, width, _STD)  # one process has all rows
     else:

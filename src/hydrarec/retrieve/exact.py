@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from hydrarec import processes
 from hydrarec.errors import InputError
 
 _BLOCK = 64  # columns
@@ -19,6 +20,7 @@ def top_k(
     n_items: int,
     seen: tuple[Tensor, Tensor] | None = None,
     candidates: Tensor | None = None,
+    sharded: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The ``k`` highest scored items of each user, best first; of equal scores the lower row first.
 
@@ -28,6 +30,7 @@ def top_k(
         n_items: size of the catalog.
         seen: (users (S,), item rows (S,)) pairs to leave out.
         candidates: (C,) int64 rows, the only ones that may be recommended; None allows all.
+        sharded: ``chunks`` are of the items that this process has; all processes ask for the same users together.
 
     Returns:
         rows (B, k) int64 and scores (B, k) float32. A score of NaN counts as -inf: never recommended.
@@ -37,12 +40,12 @@ def top_k(
     """
     if k < 1:
         raise InputError(f"k is {k}; at least 1 item must be asked for")
-    rows, best, allowed = torch.empty(0), torch.empty(0), None
+    rows, best = torch.full((n_users, k), -1), torch.full((n_users, k), -torch.inf)
+    allowed = None if candidates is None else _mask(candidates, n_items)
     for first, chunk in chunks:
-        if first == 0:
-            rows = torch.full((n_users, k), -1, device=chunk.device)
-            best = torch.full((n_users, k), -torch.inf, device=chunk.device)
-            allowed = None if candidates is None else _mask(candidates.to(chunk.device), n_items)
+        if rows.device != chunk.device:
+            rows, best = rows.to(chunk.device), best.to(chunk.device)
+            allowed = None if allowed is None else allowed.to(chunk.device)
         scores = chunk.float()
         end = first + scores.shape[1]
         if allowed is not None:
@@ -59,6 +62,10 @@ def top_k(
         rows = torch.cat([rows, columns + first], 1)
         best, order = torch.cat([best, scores.gather(1, columns)], 1).sort(stable=True, dim=1, descending=True)
         rows, best = rows.gather(1, order)[:, :k], best[:, :k]
+    if sharded:
+        # Processes have ascending rows: a stable sort keeps the lower ones first here too.
+        best, order = processes.beside(best).sort(stable=True, dim=1, descending=True)
+        rows, best = processes.beside(rows).gather(1, order)[:, :k], best[:, :k]
     return rows.masked_fill(best == -torch.inf, -1), best
 
 

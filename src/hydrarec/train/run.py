@@ -66,7 +66,7 @@ class Run:
             raise InputError(f"{self.path / 'items.parquet'} cannot be read ({error}); {remedy}") from error
 
     def model(self) -> Model:
-        """The trained model.
+        """The trained model; of a sharded table, each of several processes reads its own rows.
 
         Raises:
             InputError: training is not finished, or the weights are damaged.
@@ -80,7 +80,9 @@ class Run:
         try:
             tensors = {name: rows_of(name, value, n_items) for name, value in load_file(file).items()}
             if self.settings.items.storage == "sharded":
-                tensors |= {f"items.{name}": rows for name, rows in load_shards(self.table, n_items).items()}
+                shard = load_shards(self.table, n_items, processes.rank(), processes.world())
+                place = SHARD if processes.world() > 1 else "items."
+                tensors |= {f"{place}{name}": rows for name, rows in shard.items()}
             if issubclass(model, NeuralModel):
                 width = self.settings.model.d_model
                 items = saved_items(self.settings.items, n_items, width, tensors, self.table)

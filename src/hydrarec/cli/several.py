@@ -1,0 +1,32 @@
+"""Commands that run in several processes."""
+
+import os
+
+
+def is_one_of() -> int:
+    """How many processes run this command, started by `torchrun` or by ``--procs``."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def started(procs: int) -> bool:
+    """Run the same command in ``procs`` processes, unless this is one of them already.
+
+    Returns:
+        Whether it has been run.
+
+    Raises:
+        InputError: ``procs`` is below 1, or `torchrun` has started another number.
+    """
+    from hydrarec import cli
+    from hydrarec.errors import InputError
+
+    count = os.environ.get("WORLD_SIZE")
+    if procs < 1 or (procs > 1 and count not in (None, str(procs))):
+        reason = f"torchrun has started {count}" if count else "there must be one at least"
+        raise InputError(f"--procs is {procs}, and {reason}; leave it out")
+    if procs == 1 or count is not None:
+        return False
+    from hydrarec.launch import launch
+
+    launch(procs, cli.given)
+    return True
