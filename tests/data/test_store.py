@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from hydrarec.data.fingerprint import fingerprint
+from hydrarec.data.folder import is_dataset
 from hydrarec.data.protocol import Protocol
-from hydrarec.data.store import Dataset, is_dataset
+from hydrarec.data.store import Dataset
 from hydrarec.errors import HydrarecError, InputError
 
 

@@ -16,7 +16,7 @@ def info(path: Path, /, *, json: Json = False) -> None:
         The folder.
     """
     from hydrarec.cli.output import print_facts, print_json
-    from hydrarec.data.store import is_dataset
+    from hydrarec.data.folder import is_dataset
     from hydrarec.errors import InputError
     from hydrarec.progress import table
 

@@ -61,8 +61,9 @@ def load(
         Governs who comes when.
     """
     from hydrarec.cli.output import print_json
+    from hydrarec.data.folder import is_dataset
     from hydrarec.data.prepare import prepare
-    from hydrarec.data.store import Dataset, is_dataset
+    from hydrarec.data.store import Dataset
     from hydrarec.errors import HydrarecError, InputError
     from hydrarec.load.target import Target
     from hydrarec.progress import reporter

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hydrarec.data.folder import is_dataset
 from hydrarec.data.prepare import prepare
 from hydrarec.data.protocol import Protocol
-from hydrarec.data.store import Dataset, is_dataset
+from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 
 

@@ -18,13 +18,10 @@ import pyarrow.parquet as pq
 from hydrarec.data.days import FOLDER, join
 from hydrarec.data.domains import DOMAIN, domains_of
 from hydrarec.data.fingerprint import fingerprint
+from hydrarec.data.folder import FORMAT, REMEDY, VERSION, load_array, read_head, read_ids
 from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
-from hydrarec.files import read_json, whole_folder, write_json
-
-FORMAT = "hydrarec-dataset"
-VERSION = 1
-_REMEDY = "run `hydrarec prepare` again"
+from hydrarec.files import whole_folder, write_json
 
 
 class NeverError(InputError):
@@ -167,18 +164,18 @@ class Dataset:
 
     @classmethod
     def _open_alone(cls, path: Path) -> Self:
-        head = _read_head(path)
+        head = read_head(path)
         try:
             counts = {name: int(head["counts"][name]) for name in ("users", "items", "events")}
             protocol = Protocol.from_dict(head["protocol"])
             events = (counts["events"],)
             dataset = cls(
-                items=_load(path / "items.npy", np.int32, events),
-                times=_load(path / "times.npy", np.int64, events),
-                offsets=_load(path / "offsets.npy", np.int64, (counts["users"] + 1,)),
-                columns={name: _load(path / "columns" / f"{name}.npy", None, events) for name in head["columns"]},
-                item_table=_read_table(path / "items.parquet", "item", counts["items"]),
-                user_table=_read_table(path / "users.parquet", "user", counts["users"]),
+                items=load_array(path / "items.npy", np.int32, events),
+                times=load_array(path / "times.npy", np.int64, events),
+                offsets=load_array(path / "offsets.npy", np.int64, (counts["users"] + 1,)),
+                columns={name: load_array(path / "columns" / f"{name}.npy", None, events) for name in head["columns"]},
+                item_table=read_ids(path / "items.parquet", "item", counts["items"]),
+                user_table=read_ids(path / "users.parquet", "user", counts["users"]),
                 protocol=protocol,
                 fingerprint=str(head["fingerprint"]),
                 has_times=bool(head["has_times"]),
@@ -186,9 +183,9 @@ class Dataset:
                 path=path,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path / 'dataset.json'} is damaged ({error!r}); {_REMEDY}") from error
+            raise InputError(f"{path / 'dataset.json'} is damaged ({error!r}); {REMEDY}") from error
         if dataset.offsets[0] != 0 or dataset.offsets[-1] != counts["events"]:
-            raise InputError(f"{path / 'offsets.npy'} does not fit the events; {_REMEDY}")
+            raise InputError(f"{path / 'offsets.npy'} does not fit the events; {REMEDY}")
         return dataset
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Self:
@@ -239,7 +236,7 @@ class Dataset:
             return
         names = identity(self.item_table, self.user_table)
         if fingerprint(self.items, self.times, self.offsets, *names) != self.fingerprint:
-            raise InputError(f"{self.path or 'the data set'} differs from its fingerprint; {_REMEDY}")
+            raise InputError(f"{self.path or 'the data set'} differs from its fingerprint; {REMEDY}")
 
 
 def identity(
@@ -248,50 +245,6 @@ def identity(
     """The columns of the two tables that belong to the fingerprint."""
     domains = item_table[DOMAIN].cast(pa.string()) if DOMAIN in item_table.column_names else None
     return item_table["item"], user_table["user"], domains
-
-
-def is_dataset(path: Path | str) -> bool:
-    """Whether ``path`` is a data set folder (of any version, whole or not)."""
-    return (Path(path) / "dataset.json").is_file()
-
-
-def _read_head(path: Path) -> dict[str, Any]:
-    if not path.is_dir():
-        raise InputError(f"{path} is not a folder; make a data set with `hydrarec prepare SOURCE --out {path}`")
-    head = read_json(path / "dataset.json", remedy=f"is this a data set folder? If it was, {_REMEDY}")
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise InputError(f"{path} is not a data set folder; make one with `hydrarec prepare SOURCE --out DATASET`")
-    version = head.get("version")
-    if not isinstance(version, int) or version > VERSION:
-        raise InputError(
-            f"{path} was made by a newer hydrarec (format {version}, this one reads {VERSION}); "
-            f"upgrade hydrarec, or {_REMEDY} with this one"
-        )
-    return head
-
-
-def _load(path: Path, dtype: type[np.generic] | None, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        array: np.ndarray = np.load(path, mmap_mode="r" if shape[0] else None, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; {_REMEDY}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is truncated or damaged ({error}); {_REMEDY}") from error
-    if array.shape != shape or (dtype is not None and array.dtype != dtype):
-        raise InputError(f"{path} is damaged: it holds {array.dtype} {array.shape}, expected {shape}; {_REMEDY}")
-    return array
-
-
-def _read_table(path: Path, id_name: str, n_rows: int) -> pa.Table:
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; {_REMEDY}") from None
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} is truncated or damaged ({error}); {_REMEDY}") from error
-    if table.num_rows != n_rows or table.column_names[:2] != [id_name, "events"]:
-        raise InputError(f"{path} is damaged: it does not fit dataset.json; {_REMEDY}")
-    return table
 
 
 def _ids(values: Any, name: str) -> pa.Array:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from hydrarec import processes
+from hydrarec.data.folder import is_dataset
 from hydrarec.data.obtain import obtain
 from hydrarec.data.protocol import Protocol, SplitName
 from hydrarec.data.split import leakage_warning
-from hydrarec.data.store import Dataset, is_dataset
+from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.machine import usable_device
 from hydrarec.models.neural import NeuralModel

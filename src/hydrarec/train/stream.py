@@ -1,6 +1,5 @@
 """A trained run that goes on with a day's events: measured on them first, then trained on them."""
 
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -9,34 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
 from hydrarec.config import override
-from hydrarec.data.append import append
 from hydrarec.data.prefix import training_events
-from hydrarec.data.rows import in_rows
-from hydrarec.data.store import Dataset, is_dataset
+from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.files import alone_in, whole_file, whole_folder
-from hydrarec.items.rows import RowEncoder
-from hydrarec.items.table import ItemTable
-from hydrarec.items.vocabulary import Admitted, Vocabulary
 from hydrarec.losses.config import make_loss
 from hydrarec.machine import keep_freed_memory, peak_memory_bytes, usable_device
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
 from hydrarec.progress import Progress, counter
+from hydrarec.train.admit import admit
+from hydrarec.train.grown_data import with_new_events
 from hydrarec.train.log import Log
 from hydrarec.train.loop import Fit
 from hydrarec.train.run import Run, describe_dataset, finish_run, open_run, write_config
 from hydrarec.train.settings import Settings
 from hydrarec.train.windows import training_windows
 
-_DAY = 86_400
 _ONE_DAY = {"epochs": 1, "schedule": "constant", "warmup": 0.0}  # what of [train] is otherwise than in the run
 _LEFT = ("checkpoints", "dataset")
 
@@ -100,11 +93,11 @@ def continue_run(
         with whole_folder(path, overwrite=True) as folder:
             shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_LEFT, ".*"))
             before = run.open_events()
-            whole = _with_new_events(path, before, source, folder, dict(columns or {}))
+            whole = with_new_events(path, before, source, folder, dict(columns or {}))
             model = replace(run, path=folder).model()
             assert isinstance(model, NeuralModel)
             torch.manual_seed(settings.train.seed + run.dataset.get("days", 0) + 1)  # each day's new items are others
-            data, fresh, admitted, age = _admit(run, model, before, whole, keep_days)
+            data, fresh, admitted, age = admit(run, model, before, whole, keep_days)
             ends = np.asarray(data.offsets)[1:]
             model.to(place)
             metrics = _measure(model, data, ends - fresh, fresh, run, progress, place)
@@ -152,86 +145,6 @@ def _settings(run: Run, overrides: Sequence[str]) -> Settings:
     if any(chosen[name] != sections[name] for name in sections if name not in ("train", "loss")):
         raise InputError("a run that goes on keeps its model and items; only settings of train and loss can be given")
     return settings
-
-
-def _with_new_events(path: Path, before: Dataset, source: Any, folder: Path, columns: dict[str, Any]) -> Dataset:
-    """The data set with the new events: ``source`` itself, or one in the new folder of the run."""
-    place = folder / "dataset"
-    if isinstance(source, str | Path) and is_dataset(source):
-        if columns:
-            raise InputError(f"the data set is prepared already; {sorted(columns)[0]} cannot be chosen any more")
-        whole = Dataset.open(source)
-        if before.fingerprint not in whole.lineage:
-            raise InputError(f"{source} has no events that were added (prepare --append) to those of the run")
-        if not Path(source).resolve().is_relative_to(path.resolve()):
-            return whole
-        _copy(Path(source), place)
-        return Dataset.open(place)
-    if before.path is None:
-        raise InputError("the run was trained on data in memory; train it on a data set folder")
-    _copy(before.path, place)
-    for unseen in sorted(place.glob("days/[0-9]*"))[len(before.lineage) :]:  # that others have added since
-        shutil.rmtree(unseen)
-    return append(source, place, **columns)
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
-
-
-def _link(source: str, target: str) -> None:
-    """Files of a data set are never written again: a link is as good as a copy where the disk is the same."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _admit(
-    run: Run, model: NeuralModel, before: Dataset, whole: Dataset, keep_days: float
-) -> tuple[Dataset, np.ndarray, Admitted, dict[str, float]]:
-    """Give new items rows; the data in these rows, new events of each user (U,), what became of ids, and ages."""
-    if not whole.has_times:
-        raise InputError("the events have no times, so that nobody knows which items are out of use; train again")
-    table = run.items()
-    vocabulary = Vocabulary(table["item"])
-    ids = whole.item_table["item"].combine_chunks()
-    fresh_events = np.bincount(whole.items, minlength=whole.n_items)
-    fresh_events[: before.n_items] -= np.bincount(before.items, minlength=before.n_items)
-    today = fresh_events > 0
-    last = np.full(whole.n_items, np.iinfo(np.int64).min)
-    np.maximum.at(last, whole.items, whole.times)
-    now = int(np.max(whole.times))
-
-    rows = vocabulary.rows(ids)
-    used = np.full(len(vocabulary), np.iinfo(np.int64).max)  # what has no event is not out of use
-    used[rows[rows >= 0]] = last[rows >= 0]
-    stale = np.flatnonzero(used < now - keep_days * _DAY)
-    admitted = vocabulary.admit(ids.filter(pa.array(today)), stale[np.argsort(used[stale], kind="stable")])
-    items = model.items
-    assert isinstance(items, ItemTable | RowEncoder)
-    items.renew(torch.from_numpy(admitted.reused))
-    items.add(admitted.grown)
-    if items.fallback is not None:
-        items.fallback.admit(torch.from_numpy(admitted.reused), admitted.grown)
-
-    rows = vocabulary.rows(ids)
-    data = in_rows(whole, rows, _item_table(vocabulary, whole, rows, table))
-    fresh = np.diff(whole.offsets)
-    fresh[: before.n_users] -= np.diff(before.offsets)
-    ages = (now - last[rows >= 0]) / _DAY
-    return data, fresh, admitted, {"median": float(np.median(ages)), "max": float(ages.max())}
-
-
-def _item_table(vocabulary: Vocabulary, whole: Dataset, rows: np.ndarray, table: pa.Table) -> pa.Table:
-    """The run's item table in its new rows: what the data set says of each item."""
-    place = np.full(len(vocabulary), -1)
-    place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
-    said = whole.item_table.take(pa.array(place, mask=place < 0))
-    said = said.set_column(said.column_names.index("item"), "item", vocabulary.values)
-    events = pc.fill_null(said["events"], 0)
-    said = said.set_column(said.column_names.index("events"), "events", events)
-    return said.select([name for name in table.column_names if name in said.column_names])
 
 
 def _measure(
