@@ -91,6 +91,14 @@ def test_nothing_in_a_step_is_as_large_as_a_shard():
     assert seen.bytes < 20_000  # 50 rows of 4 numbers; a dense gradient has 320,000 bytes
 
 
-def test_new_items_are_refused():
-    with pytest.raises(InputError, match="takes no new items; train again"):
-        ShardedTable(4, 2).add(1)
+def test_one_shard_takes_new_items_as_the_plain_table_does():
+    plain, sharded = make(FloatTable, 40), make(ShardedTable, 40)
+    for table in (plain, sharded):
+        torch.manual_seed(2)
+        step(table, torch.arange(30))
+        table.renew(torch.tensor([7, 3]))
+        table.add(9000)
+        step(table, torch.tensor([3, 41, 9039]))
+    assert sharded.n_items == 9040
+    assert torch.equal(plain.weight, sharded.shard.weight)
+    assert torch.equal(plain.squares, sharded.shard.squares)

@@ -56,7 +56,7 @@ def train(
         Processes on this machine that train together; torchrun starts them on many.
     """
     from hydrarec.cli.output import print_day, print_groups, print_json, print_metrics, seconds
-    from hydrarec.cli.several import is_one_of, started
+    from hydrarec.cli.several import started
     from hydrarec.errors import InputError
     from hydrarec.evaluate.groups import of_domains
     from hydrarec.processes import is_first, joined
@@ -65,23 +65,26 @@ def train(
     from hydrarec.train.stream import continue_run
     from hydrarec.train.train import summary
 
-    if continue_ is not None and (procs > 1 or is_one_of() > 1):
-        raise InputError("a run goes on with --continue in one process; leave out torchrun and --procs")
+    if continue_ is not None and (out or model or recipe or protocol != _PROTOCOL):
+        raise InputError("--continue keeps the run's folder, model and protocol; leave the others out")
     if started(procs):
         return
     if continue_ is not None:
-        if out or model or recipe or protocol != _PROTOCOL:
-            raise InputError("--continue keeps the run's folder, model and protocol; leave the others out")
-        run, day = continue_run(
-            continue_,
-            source,
-            keep_days=keep_days,
-            overrides=[*(set_ or []), *([] if seed is None else [f"train.seed={seed}"])],
-            columns=columns.given(),
-            progress=reporter(json),
-            device=device,
-        )
-        print_json({"run": str(run.path), **vars(day)}) if json else print_day(run, day)
+        with joined(device) as place:
+            first = is_first()
+            run, day = continue_run(
+                continue_,
+                source,
+                keep_days=keep_days,
+                overrides=[*(set_ or []), *([] if seed is None else [f"train.seed={seed}"])],
+                columns=columns.given(),
+                progress=reporter(json) if first else Silent(),
+                device=place,
+            )
+        if first and json:
+            print_json({"run": str(run.path), **vars(day)})
+        elif first:
+            print_day(run, day)
         return
     if out is None:
         raise InputError("say where the run is written: --out, or --continue RUN for one that is there")

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from hydrarec import processes
-from hydrarec.errors import InputError
 from hydrarec.items.compact import FloatTable
 from hydrarec.items.rows import RowEncoder, RowTable, summed
 from hydrarec.items.table import draw
@@ -43,11 +42,8 @@ class ShardedTable(RowEncoder):
         self.first, end = rows_of_shard(n_items, processes.rank(), processes.world())
         self.shard = FloatTable(0, width, std)
         self.shard.weight, self.shard.squares = torch.empty(end - self.first, width), torch.zeros(end - self.first)
-        for start in range(0, n_items if fresh else 0, _AT_ONCE):
-            drawn = draw(min(_AT_ONCE, n_items - start), width, std)
-            low, high = max(start, self.first), min(start + len(drawn), end)
-            if low < high:
-                self.shard.weight[low - self.first : high - self.first] = drawn[low - start : high - start]
+        if fresh:
+            self._draw(0)
         self._lent: list[tuple[Tensor, Tensor]] = []
 
     @property
@@ -62,9 +58,35 @@ class ShardedTable(RowEncoder):
     def stored_bytes(self) -> int:
         return 4 * self.n_learned
 
+    @torch.no_grad()
+    def renew(self, rows: Tensor) -> None:
+        """All processes name the same rows (n,)."""
+        drawn = draw(len(rows), self.width, self.shard.std).to(self.shard.squares.device)
+        own = (rows >= self.first) & (rows < self.first + self.shard.n_items)
+        self.shard.write(rows[own] - self.first, drawn[own])
+        self.shard.squares[rows[own] - self.first] = 0
+
+    @torch.no_grad()
     def add(self, n: int) -> None:
-        """Raises InputError: new rows would move those of others from process to process; nothing here does that."""
-        raise InputError("a table in shards takes no new items; train again with all of them")
+        """Rows go from process to process, so that all have about as many again."""
+        before, self.n_items = self.n_items, self.n_items + n
+        held = torch.arange(self.first, self.first + self.shard.n_items)
+        counts = self._by_owner(held)
+        weight = torch.cat(processes.exchange(list(self.shard.weight.split(counts))))
+        squares = torch.cat(processes.exchange(list(self.shard.squares.split(counts))))
+        self.first, end = rows_of_shard(self.n_items, processes.rank(), processes.world())
+        more = end - self.first - len(weight)
+        self.shard.weight = torch.cat([weight, weight.new_empty(more, self.width)])
+        self.shard.squares = torch.cat([squares, squares.new_zeros(more)])
+        self._draw(before)
+
+    def _draw(self, begin: int) -> None:
+        """Fresh values of the rows from ``begin`` on: all processes draw them all, and each keeps its own."""
+        for start in range(begin, self.n_items, _AT_ONCE):
+            drawn = draw(min(_AT_ONCE, self.n_items - start), self.width, self.shard.std)
+            low, high = max(start, self.first), min(start + len(drawn), self.first + self.shard.n_items)
+            if low < high:
+                self.shard.weight[low - self.first : high - self.first] = drawn[low - start : high - start]
 
     def encode(self, rows: Tensor) -> Tensor:
         distinct, places = rows.to(self.shard.squares.device).unique(return_inverse=True)

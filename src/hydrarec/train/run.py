@@ -181,7 +181,10 @@ def finish_run(run: Run, model: Model, metrics: dict[str, Any]) -> Run:
     The first process writes; of a sharded table each process writes its rows.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.tensors().items()}
-    shard = {name.removeprefix(SHARD): tensors.pop(name) for name in list(tensors) if name.startswith(SHARD)}
+    of_shard = [name for name in tensors if name.startswith(SHARD)]
+    if run.settings.items.storage == "sharded" and not of_shard:  # one process has opened it as a plain table
+        of_shard = ["items.weight", "items.squares"]
+    shard = {name.rpartition(".")[2]: tensors.pop(name) for name in of_shard}
     if not processes.is_first():
         if shard:
             save_shard(Path(processes.from_first("")), shard)

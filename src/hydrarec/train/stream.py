@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from hydrarec import processes
 from hydrarec.config import override
 from hydrarec.data.prefix import training_events
 from hydrarec.data.store import Dataset
@@ -74,7 +76,8 @@ def continue_run(
 
     New ids get the rows of items that had no event for ``keep_days``, the longest unused first, then fresh ones. An id
     keeps its row until then. The run is measured on the new events, trained on them with the events before them as
-    history, and has a data set of its own afterwards, ``dataset``, whose files are links to those it had.
+    history, and has a data set of its own afterwards, ``dataset``, whose files are links to those it had. Several
+    processes do it together where all see the folder; the first one puts the data together.
 
     Args:
         source: events, which are added to what the run was trained on; or its data set, to which they were added.
@@ -85,37 +88,66 @@ def continue_run(
         InputError: the run cannot be continued, or the events do not go with its own.
     """
     began = time.monotonic()
-    open_run(path)  # a folder that is no run gets no lock
-    with alone_in(path, wait=True):
-        run = open_run(path)
+    _settings(open_run(path), overrides)  # what cannot go on gets no lock and no copy
+    with _next(path) as folder:
+        run = replace(open_run(folder), path=path)
         settings = _settings(run, overrides)
         place = usable_device(device)
-        with whole_folder(path, overwrite=True) as folder:
-            shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_LEFT, ".*"))
-            before = run.open_events()
-            whole = with_new_events(path, before, source, folder, dict(columns or {}))
-            model = replace(run, path=folder).model()
-            assert isinstance(model, NeuralModel)
-            torch.manual_seed(settings.train.seed + run.dataset.get("days", 0) + 1)  # each day's new items are others
-            data, fresh, admitted, age = admit(run, model, before, whole, keep_days)
-            ends = np.asarray(data.offsets)[1:]
-            model.to(place)
-            metrics = _measure(model, data, ends - fresh, fresh, run, progress, place)
-            trained = _train(model, data, fresh, settings, progress)
-            day = Day(
-                events=int(fresh.sum()),
-                users=int((fresh > 0).sum()),
-                items=data.n_items,
-                new=len(admitted.reused) + admitted.grown,
-                evicted=len(admitted.evicted),
-                age=age,
-                metrics=metrics,
-                seconds=time.monotonic() - began,
-                train_seconds=trained,
-                peak_memory_bytes=peak_memory_bytes(),
-            )
-            _write(folder, run, model, data, whole, day)
+        before = run.open_events()
+        whole = _whole(path, before, source, folder, dict(columns or {}))
+        model = replace(run, path=folder).model()
+        assert isinstance(model, NeuralModel)
+        torch.manual_seed(settings.train.seed + run.dataset.get("days", 0) + 1)  # each day's new items are others
+        data, fresh, admitted, age = admit(run, model, before, whole, keep_days)
+        ends = np.asarray(data.offsets)[1:]
+        model.to(place)
+        metrics = _measure(model, data, ends - fresh, fresh, run, progress, place)
+        trained = _train(model, data, fresh, settings, progress)
+        day = Day(
+            events=int(fresh.sum()),
+            users=int((fresh > 0).sum()),
+            items=data.n_items,
+            new=len(admitted.reused) + admitted.grown,
+            evicted=len(admitted.evicted),
+            age=age,
+            metrics=metrics,
+            seconds=time.monotonic() - began,
+            train_seconds=trained,
+            peak_memory_bytes=peak_memory_bytes(),
+        )
+        _write(folder, run, model, data, whole, day)
     return open_run(path), day
+
+
+@contextmanager
+def _next(path: Path) -> Iterator[Path]:
+    """A copy of the run's folder, which takes its place. The first process makes it, and all have it at a time.
+
+    Raises:
+        InputError: another process does not see it.
+    """
+    if processes.is_first():
+        with alone_in(path, wait=True), whole_folder(path, overwrite=True) as folder:
+            shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_LEFT, ".*"))
+            processes.from_first(str(folder.resolve()))
+            yield folder
+    else:
+        folder = Path(processes.from_first(""))
+        if not folder.is_dir():
+            raise InputError(
+                f"process {processes.rank()} does not see {folder}; the run must lie where all hosts see it"
+            )
+        yield folder
+    processes.total(torch.zeros(1))  # nobody looks at the folder before it is in its place
+
+
+def _whole(path: Path, before: Dataset, source: Any, folder: Path, columns: dict[str, Any]) -> Dataset:
+    """The data set with the new events, which the first process puts together."""
+    if processes.is_first():
+        whole = with_new_events(path, before, source, folder, columns)
+        processes.from_first(str(whole.path.resolve()) if whole.path else None)
+        return whole
+    return Dataset.open(processes.from_first(None))
 
 
 def _settings(run: Run, overrides: Sequence[str]) -> Settings:
@@ -131,10 +163,8 @@ def _settings(run: Run, overrides: Sequence[str]) -> Settings:
             f"{run.path} reads items' text, which a stream of events does not bring; "
             "`hydrarec add-items` gives it new items, `hydrarec adapt` trains it on other data"
         )
-    if run.settings.items.storage == "sharded":
-        raise InputError(
-            f"{run.path} has a sharded table, and those are not continued yet; train again with all events"
-        )
+    if run.settings.items.storage == "mapped" and processes.world() > 1:
+        raise InputError(f"{run.path} has its table in a file that one process writes; leave out torchrun and --procs")
     if "domain" in run.items().column_names:
         raise InputError(f"{run.path} has domains, and those are not continued yet; train again with all events")
     sections: dict[str, Any] = run.settings.to_dict()
@@ -204,12 +234,11 @@ def _train(model: NeuralModel, data: Dataset, fresh: np.ndarray, settings: Setti
 def _write(folder: Path, run: Run, model: NeuralModel, data: Dataset, whole: Dataset, day: Day) -> None:
     """Bring what lies in the new folder up to the day."""
     days = run.dataset.get("days", 0) + 1
-    with whole_file(folder / "items.parquet") as temporary:
-        pq.write_table(data.item_table, temporary)
-    described = {**describe_dataset(folder, whole), "days": days}
-    write_config(folder, run.settings, described)
     entry = asdict(day)
-    Log(folder / "log.jsonl").write({"day": days, **entry})
-    new = open_run(folder)
+    if processes.is_first():
+        with whole_file(folder / "items.parquet") as temporary:
+            pq.write_table(data.item_table, temporary)
+        write_config(folder, run.settings, {**describe_dataset(folder, whole), "days": days})
+        Log(folder / "log.jsonl").write({"day": days, **entry})
     counts = {"parameters": model.parameter_counts(), "item_bytes": model.items.stored_bytes}
-    finish_run(new, model, {**run.metrics, **counts, "day": entry})
+    finish_run(replace(run, path=folder), model, {**run.metrics, **counts, "day": entry})
