@@ -31,7 +31,8 @@ def written_out(heads, h, times, asked):
     for i, request in enumerate(asked):
         weights = torch.stack([torch.exp(-(request - times[j]) / scale) for j in range(i + 1)])  # (i + 1, K)
         sums = (weights[:, :, None] * v[: i + 1]).sum(0)
-        rows.append((sums / (1 + weights.sum(0))[:, None] * z[i]).flatten())
+        total = weights.sum(0)[:, None]
+        rows.append(torch.cat([sums / (1 + total) * z[i], (1 + total).log()], 1).flatten())
     return h + torch.stack(rows) @ heads.w_o.weight.double().T
 
 
@@ -106,4 +107,5 @@ def test_an_encoder_has_them_only_where_time_is_read():
     d, layers, features = 8, 2, 2 * 64 * 8
     assert count(False, 4) == count(False, 0)
     assert count(True, 0) == count(False, 0) + features
-    assert count(True, 4) == count(True, 0) + layers * (4 + d + 2 * d * d + d * d)  # scales, norm, W_V and W_Z, W_O
+    scales, norm, w_vz, w_o = 4, d, 2 * d * 2 * d, (2 * d + 4) * d
+    assert count(True, 4) == count(True, 0) + layers * (scales + norm + w_vz + w_o)

@@ -29,7 +29,8 @@ class EncoderConfig:
         gated_residual: a learned gate before each residual sum (LiGR).
         output_projection: RMSNorm and a linear map after the last layer. Without it the residual path carries an
             item's own vector straight to the scorer, where it is most similar to itself.
-        time_heads: heads a layer whose memory fades with time, together about as wide as d; only where time is read.
+        time_heads: heads a layer whose memory fades with time, together about twice as wide as d; only where time is
+            read.
         dropout: share of activations set to zero in training.
     """
 
@@ -65,7 +66,7 @@ class EncoderConfig:
     @property
     def time_width(self) -> int:
         """Width of a time head."""
-        return max(1, self.d_model // max(1, self.time_heads))
+        return max(1, 2 * self.d_model // max(1, self.time_heads))
 
     def __post_init__(self) -> None:
         sizes = ("d_model", "n_layers", "n_heads", "d_head", "expand", "d_state", "d_conv", "n_decays", "period")

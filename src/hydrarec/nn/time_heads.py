@@ -18,10 +18,11 @@ SHORTEST = 1e-6  # seconds that stand for none: the scan takes no step of zero
 
 
 class TimeHeads(nn.Module):
-    """h' = h + Dropout(W_O (m * SiLU(W_Z n))), n = RMSNorm(h), where a head's m is what it remembers at the request.
+    """h' = h + Dropout(W_O [m * SiLU(W_Z n), log(1 + s)]), n = RMSNorm(h): what a head remembers at the request.
 
-    m = sum_j w_j v_j / (1 + sum_j w_j) over the events j so far, v = SiLU(W_V n) and w_j = exp(-(r - t_j) / tau), r the
-    time of the request and tau the head's learned scale. The sums are a recurrence: a step is O(1), as Mamba's.
+    m = sum_j w_j v_j / (1 + s) over the events j so far, v = SiLU(W_V n), w_j = exp(-(r - t_j) / tau), s = sum_j w_j,
+    r the time of the request and tau the head's learned scale. The mean m says what happened at that scale, s how much.
+    The sums are a recurrence: a step is O(1), as Mamba's.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -32,7 +33,7 @@ class TimeHeads(nn.Module):
         self.log_scale = nn.Parameter(torch.linspace(low, high, K))
         self.norm = RMSNorm(d)
         self.w_vz = nn.Linear(d, 2 * K * self.width, bias=False)
-        self.w_o = nn.Linear(K * self.width, d, bias=False)
+        self.w_o = nn.Linear(K * (self.width + 1), d, bias=False)
         self.residual = Residual(d, config.dropout, gated=False)
 
     def initial_state(self, n_users: int) -> Tensor:
@@ -51,6 +52,7 @@ class TimeHeads(nn.Module):
         weighted = torch.cat([v, torch.ones_like(v[..., :1])], 2)
         before = None if state is None else state.unsqueeze(3)
         sums, after = selective_scan(weighted, step, -1 / scale.unsqueeze(1), 1 / step, left, offsets, before)
-        remembered = sums[..., :-1] / (1 + sums[..., -1:])
-        update = self.w_o((remembered * z).flatten(1).to(h.dtype))  # (T, K c) -> (T, d)
+        total = sums[..., -1:]
+        remembered = torch.cat([sums[..., :-1] / (1 + total) * z, total.log1p()], 2)
+        update = self.w_o(remembered.flatten(1).to(h.dtype))  # (T, K (c + 1)) -> (T, d)
         return self.residual(h, normed, update), after.squeeze(3)
