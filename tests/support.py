@@ -23,7 +23,7 @@ def ragged(most: int, users: int = 4) -> st.SearchStrategy[list[int]]:
 
 
 def small_config(**changes: Any) -> EncoderConfig:
-    plain = {"d_model": 8, "n_layers": 2, "n_heads": 2, "d_state": 3, "n_decays": 2, "dropout": 0.0}
+    plain = {"d_model": 8, "n_layers": 2, "n_heads": 2, "d_state": 3, "dropout": 0.0}
     return EncoderConfig(**{**plain, **changes})
 
 

@@ -10,7 +10,7 @@ from hydrarec.ops.library import kernels
 
 def test_hand_counted_flops():
     assert flops.scan_forward_flops(4, 32, 16) == 4 * (4 * 32 * 16 + 2 * 32 + 23)
-    assert flops.scan_backward_flops(1, 2, 3, 2) == 12 * 2 * 3 + 7 * 2 + 12 * 3 + 2 * 23
+    assert flops.scan_backward_flops(1, 2, 3) == 12 * 2 * 3 + 7 * 2 + 12 * 3 + 23
 
 
 def test_ceilings(tiny):

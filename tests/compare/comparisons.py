@@ -49,6 +49,12 @@ title = "Hydra of others"
 name = "hydra"
 external = true
 """
+REMOVED = """
+[[model]]
+label = "gated"
+title = "Hydra with gates"
+removed = true
+"""
 
 
 def made_record(plan, slot, values, *, validation=0.2, users=None, seconds=100.0, **changes):

@@ -4,7 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from comparisons import HEAD, HYDRA, MARKOV, OTHERS, SMALL, made_record
+from comparisons import HEAD, HYDRA, MARKOV, OTHERS, REMOVED, SMALL, made_record
 
 from hydrarec.cli import main
 from hydrarec.compare import plots
@@ -56,16 +56,19 @@ def test_help_fits_80_columns(capsys, monkeypatch):
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
-def test_a_row_of_another_program_says_so(plan_of, tmp_path):
-    plan = plan_of(HEAD + MARKOV + OTHERS)
+def test_rows_that_are_not_run_here_say_so_and_are_never_missing(plan_of, tmp_path):
+    plan = plan_of(HEAD + MARKOV + OTHERS + REMOVED)
     slots = [Slot(table=plan.tables()[0], model=model, seed=1) for model in plan.models(plan.tables()[0])]
-    for slot, better in zip(slots, (1, 2), strict=True):
+    for slot, better in zip(slots, (1, 2, 3), strict=True):
         made_record(plan, slot, [1.0] * better + [0.0] * (9 - better))
     (table,) = [each for each in assemble(plan) if each.rows]
     shown = section(table, tmp_path / "spec.toml", [])
     assert "| Hydra of others ‡ |" in shown
     assert "‡ trained by another program" in shown
-    assert "markov ‡" not in shown
+    assert "| Hydra with gates § |" in shown
+    assert "§ measured before its setting was removed." in shown
+    assert not re.search("markov [‡§]", shown)
+    assert "Not run yet" not in shown
 
 
 @pytest.mark.parametrize(("p", "shown"), [(1.0, "1.000"), (0.0421, ".042"), (0.0009, "<.001")])

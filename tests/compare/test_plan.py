@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from comparisons import HEAD, HYDRA, MARKOV, OTHERS, SMALL, made_record
+from comparisons import HEAD, HYDRA, MARKOV, OTHERS, REMOVED, SMALL, made_record
 
 from hydrarec.compare.plan import Slot
+from hydrarec.compare.settled import STAYED
 from hydrarec.errors import InputError
 
 ALL = HEAD + HYDRA + SMALL + MARKOV
@@ -145,13 +146,28 @@ def test_a_damaged_result_names_the_remedy(plan_of):
         plan.finished(slot)
 
 
-def test_what_another_program_runs_is_there_when_its_file_is(plan_of):
-    plan = plan_of(HEAD + MARKOV + OTHERS)
-    assert "shop-loo/others-2" not in by_name(plan)
+@pytest.mark.parametrize(("row", "label"), [(OTHERS, "others"), (REMOVED, "gated")])
+def test_what_is_not_run_here_is_there_when_its_file_is(plan_of, row, label):
+    plan = plan_of(HEAD + MARKOV + row)
+    assert f"shop-loo/{label}-2" not in by_name(plan)
     slot = Slot(table=plan.tables()[0], model=plan.models(plan.tables()[0])[1], seed=2)
     made_record(plan, slot, [0.5, 0.0], recipe={"their": "own"})
-    assert [name for name in by_name(plan) if "others" in name] == ["shop-loo/others-2"]
+    assert [name for name in by_name(plan) if label in name] == [f"shop-loo/{label}-2"]
     assert plan.finished(slot)["recipe"] == {"their": "own"}
+
+
+def test_a_result_from_before_settings_were_settled_counts_with_what_stayed(plan_of):
+    plan = plan_of(ALL)
+    slot = by_name(plan)["shop-loo/small-1"]
+    found = made_record(plan, slot, [1.0])
+    found["recipe"]["model"] |= STAYED["hydra"]
+    plan.file(slot).write_text(json.dumps(found))
+    assert plan.finished(slot) is not None
+    for name, other in {"mamba": 1, "n_decays": 4, "rope": "x", "gated_residual": True}.items():
+        was = found["recipe"]["model"] | {name: other}
+        plan.file(slot).write_text(json.dumps({**found, "recipe": {**found["recipe"], "model": was}}))
+        with pytest.raises(InputError, match=f"made with other settings .*'{name}'"):
+            plan.finished(slot)
 
 
 def test_a_row_that_skips_a_table(plan_of):

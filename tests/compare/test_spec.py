@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from comparisons import HEAD, HYDRA, MARKOV, SMALL
+from comparisons import HEAD, HYDRA, MARKOV, REMOVED, SMALL
 
 from hydrarec.compare.choices import counts, points, settings_of
 from hydrarec.compare.spec import read_spec
@@ -47,6 +47,7 @@ def test_tables_are_data_sets_under_protocols(here):
         (HEAD + MARKOV + 'on.shp = ["a.b=1"]', "on has an unknown name 'shp'; did you mean 'shop'?"),
         (HEAD + MARKOV + 'on.shop = "a.b=1"', "must be a list of section.key=value"),
         (HEAD + MARKOV + 'grid."train.lr" = 1e-3', "grid.train.lr is 0.001; it must be a list of values"),
+        (HEAD + REMOVED + 'set = ["model.gates=true"]', "model gated is removed: its settings are gone"),
         ("chosen_on = 'shop-lo'\n" + HEAD + MARKOV, "unknown table 'shop-lo'; did you mean 'shop-loo'?"),
         ("seeds = [", "cannot be read"),
     ],

@@ -10,7 +10,7 @@ from hydrarec.models.registry import model_classes
 
 def make(n_items=11, **changes):
     torch.manual_seed(3)
-    plain = {key: getattr(small_config(), key) for key in ("d_model", "n_layers", "n_heads", "d_state", "n_decays")}
+    plain = {key: getattr(small_config(), key) for key in ("d_model", "n_layers", "n_heads", "d_state")}
     return Hydra(HydraConfig(**{**plain, **changes}), n_items).eval()
 
 
@@ -60,7 +60,7 @@ def test_resuming_scores_as_the_whole_history_does():
 
 
 def test_tensors_there_and_back():
-    model = make(mamba=1)
+    model = make()
     again = Hydra.from_tensors(model.config, 11, {name: value.clone() for name, value in model.tensors().items()})
     assert not again.training
     assert torch.equal(scores(again), scores(model))
@@ -71,9 +71,9 @@ def test_tensors_there_and_back():
 
 
 def test_parameter_counts():
-    d, v, c, E, N, K, m = 8, 2, 4, 8, 3, 4, 2
+    d, v, c, E, N, K = 8, 2, 4, 8, 3, 4
     F = E + 2 * N
-    head = c * (E + F + m) + F * K + F + E + m + m + E + E * c  # in, conv, its bias, D, dt, A, norm, out
+    head = c * (E + F + 1) + F * K + F + E + 1 + 1 + E + E * c  # in, conv, its bias, D, dt, A, norm, out
     layer = d + 2 * d * v * c + v * head + v * c * d + d + 3 * d * 2 * d  # norm, W_X W_Z, heads, W_O, norm, SwiGLU
     output = d + d * d  # norm, matrix
     assert make().parameter_counts() == {"items": 11 * d, "encoder": d + 2 * layer + output}

@@ -18,7 +18,7 @@ N_ITEMS = 11
 
 def make(**changes):
     torch.manual_seed(3)
-    plain = {key: getattr(small_config(), key) for key in ("d_model", "n_layers", "n_heads", "d_state", "n_decays")}
+    plain = {key: getattr(small_config(), key) for key in ("d_model", "n_layers", "n_heads", "d_state")}
     model = Hydra(HydraConfig(**{**plain, "time": True, **changes}), N_ITEMS).eval()
     with torch.no_grad():  # times must matter as much as items
         for table in (

@@ -27,10 +27,10 @@ def conv_arguments(begun=True):
     return x, weight, bias, offsets_of(SIZES), state if begun else None
 
 
-def mixer_arguments(keep, begun=True, shared=False):
-    xz, *weights, conv_state, state = test_mixer.problem(SIZES, shared=shared).values()
+def mixer_arguments(keep, begun=True):
+    xz, *weights, conv_state, state = test_mixer.problem(SIZES).values()
     where = offsets_of(SIZES), test_mixer.places(SIZES), test_mixer.table_of(6)
-    return xz, *weights, *where, *((conv_state, state) if begun else (None, None)), 1, 0.5, keep
+    return xz, *weights, *where, *((conv_state, state) if begun else (None, None)), 0.5, keep
 
 
 def rows(*shape):
@@ -43,7 +43,7 @@ CALLS = {
     "conv_silu": (kernel_conv.kernel_conv, conv_arguments),
     "conv_silu from nothing": (kernel_conv.kernel_conv, lambda: conv_arguments(False)),
     "mixer": (mixer, lambda: mixer_arguments(True)),
-    "mixer from nothing": (mixer, lambda: mixer_arguments(True, begun=False, shared=True)),
+    "mixer from nothing": (mixer, lambda: mixer_arguments(True, begun=False)),
     "rms_norm": (elementwise._rms_norm, lambda: (rows(5, 7), rows(7), 1e-5)),
     "silu_mul": (elementwise._silu_mul, lambda: (rows(5, 14),)),
     "dropout_add": (elementwise._dropout_add, lambda: (rows(5, 7), rows(5, 7), 0.3, 12345)),
@@ -90,7 +90,7 @@ def conv_backward_call(begun):
 def mixer_backward_call(begun):
     arguments = mixer_arguments(True, begun=begun)
     *results, bounds = mixer(*arguments)
-    return mixer_backward, (*results, arguments[0], list(arguments[1:9]), *arguments[9:14], bounds, *arguments[14:16])
+    return mixer_backward, (*results, arguments[0], list(arguments[1:9]), *arguments[9:14], bounds, arguments[14])
 
 
 BACKWARD = {

@@ -10,25 +10,26 @@ from kernel_cases import near, outcome
 from support import close, offsets_of, ragged
 from test_mixer import SCALE, composed, places, problem, table_of
 
-from hydrarec.ops.mixer import ROPE
 from hydrarec.ops.plain import mixer as module
 from hydrarec.ops.plain.mixer import plain_mixer
 
-SHAPES = [(2, 8, 16, 16, 1, 4), (1, 16, 32, 8, 2, 3), (3, 6, 10, 3, 2, 2), (2, 2, 5, 17, 5, 1), (1, 34, 48, 33, 3, 4)]
+SHAPES = [(2, 8, 16, 16, 4), (1, 16, 32, 8, 3), (3, 6, 10, 3, 2), (2, 2, 5, 17, 1), (1, 34, 48, 33, 4)]
 
 
-def plain(sizes, rope):
+def plain(sizes, positions=None):
+    positions = places(sizes) if positions is None else positions
+
     def run(xz, conv_state=None, state=None, **weights):
         table = table_of(weights["in_proj"].shape[1]).to(xz)
-        where = offsets_of(sizes), places(sizes), table, conv_state, state
-        return plain_mixer(xz, *weights.values(), *where, ROPE[rope], SCALE)
+        where = offsets_of(sizes), positions, table, conv_state, state
+        return plain_mixer(xz, *weights.values(), *where, SCALE)
 
     return run
 
 
-def compare(given_problem, sizes, rope="z", dtype=torch.float64, forward=1e-12, backward=1e-9):
-    got = outcome(plain(sizes, rope), given_problem, dtype)
-    expected = outcome(composed(sizes, rope), given_problem, torch.float64)
+def compare(given_problem, sizes, dtype=torch.float64, forward=1e-12, backward=1e-9):
+    got = outcome(plain(sizes), given_problem, dtype)
+    expected = outcome(composed(sizes), given_problem, torch.float64)
     names = ("u", "conv_final", "final", *given_problem)
     for name, one, other in zip(names, got, expected, strict=True):
         assert one.dtype == dtype, name
@@ -38,12 +39,10 @@ def compare(given_problem, sizes, rope="z", dtype=torch.float64, forward=1e-12, 
             close(one, other, forward if name in names[:3] else backward)
 
 
-@pytest.mark.parametrize("rope", ROPE)
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize(("G", "c", "E", "N", "m", "K"), SHAPES)
-def test_values_and_gradients_are_those_of_the_parts(rope, shared, G, c, E, N, m, K):
+@pytest.mark.parametrize(("G", "c", "E", "N", "K"), SHAPES)
+def test_values_and_gradients_are_those_of_the_parts(G, c, E, N, K):
     sizes = [65, 0, 1, 2, 130]
-    compare(problem(sizes, G, c, E, N, m, K, shared=shared), sizes, rope)
+    compare(problem(sizes, G, c, E, N, K), sizes)
 
 
 @given(sizes=ragged(150, users=9), taps=st.integers(1, 5), rows=st.integers(1, 200), begun=st.booleans())
@@ -57,10 +56,9 @@ def test_wherever_tiles_end(sizes, taps, rows, begun):
         compare(given_problem, sizes)
 
 
-@pytest.mark.parametrize("rope", ROPE)
-def test_single_precision(rope):
+def test_single_precision():
     sizes = [65, 0, 1, 2, 130]
-    compare(problem(sizes), sizes, rope, torch.float32, 2e-6, 2e-5)
+    compare(problem(sizes), sizes, torch.float32, 2e-6, 2e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -68,26 +66,26 @@ def test_decays_that_forget_everything(dtype):
     sizes = [130, 5]
     given_problem = problem(sizes)
     given_problem["A"] = torch.full_like(given_problem["A"], -100.0)
-    got = outcome(plain(sizes, "z"), given_problem, dtype)
-    expected = outcome(composed(sizes, "z"), given_problem, torch.float64)
+    got = outcome(plain(sizes), given_problem, dtype)
+    expected = outcome(composed(sizes), given_problem, torch.float64)
     for one, other in zip(got, expected, strict=True):  # that of A is what is left of terms that cancel
         near(one, other, 5e-5 if dtype == torch.float32 else 1e-10, sum(sizes) ** 0.5)
 
 
 def test_gradcheck():
     sizes = [2, 0, 5]
-    given_problem = problem(sizes, G=1, c=2, E=2, N=2, m=1, K=3)
+    given_problem = problem(sizes, G=1, c=2, E=2, N=2, K=3)
     leaves = [value.double().requires_grad_() for value in given_problem.values()]
     assert torch.autograd.gradcheck(
-        lambda *values: plain(sizes, "z")(**dict(zip(given_problem, values, strict=True))), leaves
+        lambda *values: plain(sizes)(**dict(zip(given_problem, values, strict=True))), leaves
     )
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_gradient_through_one_result_alone(part):
     sizes = [70, 0, 2, 1]
-    got = outcome(lambda **inputs: (plain(sizes, "z")(**inputs)[part],), problem(sizes), torch.float64)
-    expected = outcome(lambda **inputs: (composed(sizes, "z")(**inputs)[part],), problem(sizes), torch.float64)
+    got = outcome(lambda **inputs: (plain(sizes)(**inputs)[part],), problem(sizes), torch.float64)
+    expected = outcome(lambda **inputs: (composed(sizes)(**inputs)[part],), problem(sizes), torch.float64)
     for one, other in zip(got, expected, strict=True):
         close(one, other, 1e-9)
 
@@ -95,11 +93,11 @@ def test_gradient_through_one_result_alone(part):
 @pytest.mark.parametrize("cuts", [[1] * 70, [64, 6], [3, 0, 61, 6]])
 def test_pieces_and_steps_with_the_state_carried_are_the_whole(cuts):
     given_problem = {name: value.double() for name, value in problem([70]).items()}
-    whole = plain([70], "none")(**given_problem)
+    whole = plain([70])(**given_problem)
     xz, states, parts = given_problem["xz"], (given_problem["conv_state"], given_problem["state"]), []
     for first, end in pairwise(offsets_of(cuts).tolist()):
         piece = {**given_problem, "xz": xz[first:end], "conv_state": states[0], "state": states[1]}
-        part, *states = plain([end - first], "none")(**piece)
+        part, *states = plain([end - first], places([70])[first:end])(**piece)
         parts.append(part)
     for one, other in zip((torch.cat(parts), *states), whole, strict=True):
         close(one, other, 1e-12)
@@ -108,7 +106,7 @@ def test_pieces_and_steps_with_the_state_carried_are_the_whole(cuts):
 @pytest.mark.parametrize("sizes", [[], [0], [0, 0]])
 def test_no_events_and_no_histories(sizes):
     given_problem = problem(sizes)
-    u, conv_final, final, *gradients = outcome(plain(sizes, "z"), given_problem, torch.float32)
+    u, conv_final, final, *gradients = outcome(plain(sizes), given_problem, torch.float32)
     assert u.shape == (0, 12)
     assert torch.equal(conv_final, given_problem["conv_state"])
     assert torch.equal(final, given_problem["state"])

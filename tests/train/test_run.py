@@ -124,6 +124,15 @@ def test_a_run_of_a_newer_version(copy):
         open_run(copy)
 
 
+def test_a_run_of_an_older_version(data, copy):
+    change(copy, version=1, settings={"model": {"gone": 1}})
+    with pytest.raises(InputError, match=r"made by an older hydrarec \(format 1, this one reads 2\); train again"):
+        open_run(copy)
+    with pytest.raises(InputError, match="older hydrarec"):
+        run_training(data, copy)
+    assert run_training(data, copy, resume="never").finished
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": "hydrarec-run"}'])
 def test_a_damaged_config(copy, content):
     (copy / "config.json").write_text(content)
@@ -164,7 +173,7 @@ def test_a_finished_run_is_given_back(data, copy):
     ("overrides", "named"),
     [
         (("train.lr=0.5",), r"train\.lr was 0\.002, now 0\.5"),
-        (("model.mamba=1",), r"model\.mamba was 2, now 1"),
+        (("model.d_conv=2",), r"model\.d_conv was 4, now 2"),
         (("loss.kind=gbce",), r"loss\.kind was softmax, now gbce"),
     ],
 )

@@ -79,7 +79,7 @@ def test_there_and_back(recipe):
         ({"overrides": ["model.d_modle=3"]}, "'d_model'"),
         ({"overrides": ["dropuot=0.1"]}, "'dropout'"),
         ({"overrides": ["trian.lr=3"]}, "trian"),
-        ({"overrides": ["model.mamba=3"]}, "must be one of 1, 2"),
+        ({"overrides": ["loss.kind=hinge"]}, "must be one of 'softmax'"),
         ({"overrides": ["train.epochs=many"]}, "must be a whole number"),
         ({"overrides": ["train.epochs=0"]}, "epochs"),
         ({"overrides": ["model.n_heads=7"]}, "must divide"),

@@ -87,7 +87,7 @@ def _cells(row: Row) -> list[str]:
     costs = row.costs
     title = f"**{row.title}**" if row.ours else row.title
     return [
-        title.replace("|", "\\|") + " †" * row.sees_request_time + " ‡" * row.external,
+        title.replace("|", "\\|") + " †" * row.sees_request_time + " ‡" * row.external + " §" * row.removed,
         _spread(row, "HR@10"),
         _spread(row, "NDCG@10"),
         " to ".join(figure(value) for value in row.interval),
@@ -150,6 +150,8 @@ def _notes(table: Assembled) -> list[str]:
         notes.append("† sees the time of the request.")
     if any(row.external for row in table.rows):
         notes.append("‡ trained by another program, under its own rule of stopping; only the evaluation is ours.")
+    if any(row.removed for row in table.rows):
+        notes.append("§ measured before its setting was removed.")
     if table.missing:
         notes.append(f"Not run yet, by seed: {_missing(table.missing)}.")
     commits = sorted({_commit(commit) for row in table.rows for commit in row.commits})

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydrarec.compare.choices import Point, counts, points, settings_of
+from hydrarec.compare.settled import without_settled
 from hydrarec.compare.spec import ModelSpec, Spec, Table
 from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
@@ -113,7 +114,7 @@ class Plan:
         if not file.exists():
             return None
         found: dict[str, Any] = read_json(file, remedy="restore it, or delete it to run again")
-        job = None if slot.model.external else self.job(slot)
+        job = self.job(slot) if slot.model.runs_here else None
         if job is not None and (other := _difference(found, job)):
             raise InputError(f"{file} was made with other settings ({other}); delete it to run again")
         if slot.trial is None and found.get("part", "test") != self.spec.part:
@@ -134,7 +135,7 @@ class Plan:
             yield Slot(table=chooser, model=model, seed=self.spec.seeds[0], trial=trial)
 
     def _seed(self, table: Table, model: ModelSpec, seed: int) -> Iterator[Slot]:
-        if model.external:
+        if not model.runs_here:
             slot = Slot(table=table, model=model, seed=seed)
             if self.file(slot).exists():
                 yield slot
@@ -159,7 +160,7 @@ def _difference(found: dict[str, Any], job: Job) -> str | None:
     now = {**job.settings.to_dict(), "protocol": job.slot.table.protocol.to_dict()}
     try:
         made = {
-            **Settings.from_dict(found["recipe"], "recipe").to_dict(),
+            **Settings.from_dict(without_settled(found["recipe"]), "recipe").to_dict(),
             "protocol": Protocol.from_dict(found["protocol_fields"]).to_dict(),
         }
     except (InputError, KeyError, TypeError) as error:

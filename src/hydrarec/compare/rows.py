@@ -35,6 +35,7 @@ class Row:
     title: str
     ours: bool
     external: bool
+    removed: bool
     sees_request_time: bool
     seeds: list[int]
     metrics: dict[str, float]
@@ -83,6 +84,7 @@ def row_of(model: ModelSpec, records: list[dict[str, Any]], queries: Queries) ->
         title=model.title or model.label,
         ours=model.ours,
         external=model.external,
+        removed=model.removed,
         sees_request_time=records[0]["sees_request_time"],
         seeds=[found["seed"] for found in records],
         metrics={name: float(np.mean(values)) for name, values in of_seeds.items()},

@@ -29,7 +29,7 @@ def run_missing(plan: Plan, *, jobs: int | None, progress: Progress, log: Callab
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; it must be at least 1")
     for table in plan.tables():
-        for model in (each for each in plan.models(table) if not each.external):
+        for model in (each for each in plan.models(table) if each.runs_here):
             for point in points(plan.spec, model):
                 settings_of(plan.spec, table, model, point, plan.spec.seeds[0])
     missing = [slot for slot in plan.slots() if plan.finished(slot) is None]

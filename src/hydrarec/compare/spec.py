@@ -58,8 +58,8 @@ class ModelSpec:
         skip: data sets or tables without this row.
         grid: values to choose from on validation, by setting.
         ours: the others are its rivals.
-        external: another program writes its result files (benchmarks/rectools); it is never run here, and its row is
-            there where a file is.
+        external: another program writes its result files (benchmarks/rectools).
+        removed: its setting no longer exists; what was measured before stays.
     """
 
     label: str
@@ -72,9 +72,17 @@ class ModelSpec:
     grid: dict[str, Any] = field(default_factory=dict)
     ours: bool = False
     external: bool = False
+    removed: bool = False
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether missing results are run; of a row that is not run, there is what files there are."""
+        return not (self.external or self.removed)
 
     def __post_init__(self) -> None:
         _safe(self.label, "model.label")
+        if self.removed and (self.set or self.on or self.grid):
+            raise InputError(f"model {self.label} is removed: its settings are gone; leave out set, on and grid")
         for key, values in self.grid.items():
             if not isinstance(values, list) or not values:
                 raise InputError(f"model {self.label}: grid.{key} is {values!r}; it must be a list of values")

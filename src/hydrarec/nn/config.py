@@ -1,32 +1,25 @@
 """The settings of Hydra's sequence encoder."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from hydrarec.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Sizes and variants; each variant is an open question of the method that measurements settle.
+    """Sizes, and what may be left out.
 
     Attributes:
         d_model: width d of item vectors and hidden states.
         n_layers: Hydra layers.
         n_heads: latent subspaces v.
-        d_head: latent width c of a head; None is d_model / n_heads. Even when RoPE is used.
+        d_head: latent width c of a head; None is d_model / n_heads. Even: RoPE turns pairs of channels.
         expand: inner width of a head's Mamba is E = expand * c.
         d_state: state size N of a channel.
         d_conv: taps of the causal convolution.
-        mamba: 1: a decay for every channel and state. 2: ``n_decays`` decays a head.
-        n_decays: Mamba-2 only, decays of a head; must divide E.
-        rope: which path carries the position: ``z`` the item path, ``x`` the history path, or ``none``.
         period: positions repeat after so many events; longer than the training window, it would let a stream meet
             positions that training never did. Settings take the window (``train.max_len``) unless it is given.
-        scale_interaction: divide the interaction by sqrt(v).
-        share_projections: W_X = W_Z.
         ffn: width of the feed-forward part as a multiple of d; 0 leaves it out.
-        gated_residual: a learned gate before each residual sum (LiGR).
         output_projection: RMSNorm and a linear map after the last layer. Without it the residual path carries an
             item's own vector straight to the scorer, where it is most similar to itself.
         time_heads: heads a layer whose memory fades with time, together about twice as wide as d; only where time is
@@ -41,14 +34,8 @@ class EncoderConfig:
     expand: int = 2
     d_state: int = 16
     d_conv: int = 4
-    mamba: Literal[1, 2] = 2
-    n_decays: int = 1
-    rope: Literal["z", "x", "none"] = "z"
     period: int = 1024
-    scale_interaction: bool = True
-    share_projections: bool = False
     ffn: float = 2.0
-    gated_residual: bool = False
     output_projection: bool = True
     time_heads: int = 8
     dropout: float = 0.2
@@ -69,17 +56,14 @@ class EncoderConfig:
         return max(1, 2 * self.d_model // max(1, self.time_heads))
 
     def __post_init__(self) -> None:
-        sizes = ("d_model", "n_layers", "n_heads", "d_head", "expand", "d_state", "d_conv", "n_decays", "period")
-        for name in sizes:
+        for name in ("d_model", "n_layers", "n_heads", "d_head", "expand", "d_state", "d_conv", "period"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, not {value}")
         if self.d_head is None and self.d_model % self.n_heads:
             raise InputError(f"n_heads={self.n_heads} must divide d_model={self.d_model}, or d_head must be given")
-        if self.rope != "none" and self.latent % 2:
+        if self.latent % 2:
             raise InputError(f"RoPE needs an even latent width, not {self.latent}")
-        if self.mamba == 2 and self.inner % self.n_decays:
-            raise InputError(f"n_decays={self.n_decays} must divide the inner width {self.inner}")
         for name in ("ffn", "time_heads"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}")

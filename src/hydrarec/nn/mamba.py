@@ -1,6 +1,6 @@
-"""Mamba in every latent subspace: v small state-space models side by side, each with its own parameters.
+"""Mamba-2 in every latent subspace: v small state-space models side by side, each with its own parameters.
 
-Symbols: T events, G = v heads, c latent width, E = expand * c, N state size, K taps, m decays of a Mamba-2 head.
+Symbols: T events, G = v heads, c latent width, E = expand * c, N state size, K taps, F = E + 2N.
 All heads run in one batched product; memory is head-major throughout.
 """
 
@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydrarec.nn.config import EncoderConfig
-from hydrarec.nn.rope import interact, rotate, rotation_table
+from hydrarec.nn.rope import interact, rotation_table
 from hydrarec.ops import (
-    ROPE,
     causal_conv_silu,
     gated_rms_norm,
     mixer,
@@ -51,110 +50,63 @@ def per_head(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class MambaHeads(nn.Module):
-    """What both kinds share: input projection, convolution, scan, gate, output projection.
+    """Mamba-2: values, B and C are convolved together, one decay a head, the output is normalised (Dao & Gu 2024).
 
     ``forward`` maps (T, G, c) to (T, G, c) and carries a ``HeadState``; ``mix`` goes from the projected inputs of both
     paths to their interaction.
     """
 
-    def __init__(self, config: EncoderConfig, scale: float, conv_width: int, in_width: int) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.rope, self.period, self.scale = config.rope, config.period, scale
-        G, E, K = config.n_heads, config.inner, config.d_conv
-        self.inner, self.d_state, self.conv_width = E, config.d_state, conv_width
-        self.in_proj = head_weight(G, config.latent, in_width)
+        G, c, E, N, K = config.n_heads, config.latent, config.inner, config.d_state, config.d_conv
+        self.period, self.scale = config.period, 1 / math.sqrt(G)
+        self.inner, self.d_state = E, N
+        self.in_proj = head_weight(G, c, 2 * E + 2 * N + 1)
         bound = 1 / math.sqrt(K)
-        self.conv_weight = nn.Parameter(torch.empty(G, conv_width, K).uniform_(-bound, bound))
-        self.conv_bias = nn.Parameter(torch.zeros(G, conv_width))
+        self.conv_weight = nn.Parameter(torch.empty(G, E + 2 * N, K).uniform_(-bound, bound))
+        self.conv_bias = nn.Parameter(torch.zeros(G, E + 2 * N))
         self.skip = nn.Parameter(torch.ones(G, E))  # D in the papers
-        self.out_proj = head_weight(G, E, config.latent)
+        self.out_proj = head_weight(G, E, c)
+        self.dt_bias = nn.Parameter(initial_step_bias(G, 1))
+        self.A_log = nn.Parameter(torch.empty(G, 1).uniform_(1, 16).log())
+        self.norm = nn.Parameter(torch.ones(G, E))
 
     def initial_state(self, n_users: int) -> HeadState:
         G, F_, K = self.conv_weight.shape
         conv = self.conv_weight.new_zeros(n_users, K - 1, G, F_)
         return HeadState(conv, self.conv_weight.new_zeros(n_users, G, self.inner, self.d_state))
 
+    def forward(self, x: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+        E, N = self.inner, self.d_state
+        gate, joint, step = per_head(x, self.in_proj).split([E, E + 2 * N, 1], dim=2)
+        before, start = (None, None) if state is None else (state.conv, state.ssm)
+        joint, conv = causal_conv_silu(joint, self.conv_weight, self.conv_bias, offsets, before)
+        values, B, C = joint.split([E, N, N], dim=2)
+        dt = F.softplus(step + self.dt_bias)
+        y, ssm = selective_scan(values, dt, -self.A_log.exp(), B, C, offsets, start)
+        y = gated_rms_norm(torch.addcmul(y, values, self.skip), gate, self.norm, 1e-5)
+        return per_head(y, self.out_proj), HeadState(conv, ssm)
+
     def mix(self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
-        """U = Mamba(SiLU(x)) * RoPE(SiLU(z)) * scale.
+        """U = Mamba(SiLU(x)) * RoPE(SiLU(z)) / sqrt(G).
 
         Args:
-            xz: (T, 2 G c) inputs of the history path, then of the item path; (T, G c) serves both.
+            xz: (T, 2 G c) inputs of the history path, then of the item path.
             positions: (T,) int64, below the period.
 
         Returns:
             (T, G c), and the state.
         """
         G, c = self.in_proj.shape[:2]
-        paths = xz.unflatten(1, (xz.shape[1] // (G * c), G, c))  # (T, 2 or 1, G, c)
-        x, z = F.silu(paths[:, 0]), paths[:, -1]
-        y, state = self(rotate(x, positions) if self.rope == "x" else x, offsets, state)
-        if self.rope == "z":
-            return interact(y, z, positions, self.scale).flatten(1), state
-        return (y * F.silu(z) * self.scale).flatten(1), state
-
-    def convolve(self, x: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, Tensor]:
-        return causal_conv_silu(x, self.conv_weight, self.conv_bias, offsets, state.conv if state else None)
-
-    def scan(
-        self, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, state: HeadState | None
-    ) -> tuple[Tensor, Tensor]:
-        y, ssm = selective_scan(x, dt, A, B, C, offsets, state.ssm if state else None)
-        return torch.addcmul(y, x, self.skip), ssm
-
-
-class Mamba1Heads(MambaHeads):
-    """A decay for every channel and state; step, B and C are read from the convolved input (Gu & Dao 2023)."""
-
-    def __init__(self, config: EncoderConfig, scale: float) -> None:
-        E, N, G = config.inner, config.d_state, config.n_heads
-        super().__init__(config, scale, conv_width=E, in_width=2 * E)
-        self.rank = max(1, math.ceil(config.latent / 16))
-        self.x_proj = head_weight(G, E, self.rank + 2 * N)
-        self.dt_proj = head_weight(G, self.rank, E)
-        self.dt_bias = nn.Parameter(initial_step_bias(G, E))
-        self.A_log = nn.Parameter(torch.arange(1, N + 1).float().log().repeat(G, E, 1))
-
-    def forward(self, x: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
-        N = self.d_state
-        values, gate = per_head(x, self.in_proj).split([self.inner, self.inner], dim=2)
-        values, conv = self.convolve(values, offsets, state)
-        step, B, C = per_head(values, self.x_proj).split([self.rank, N, N], dim=2)
-        dt = F.softplus(per_head(step, self.dt_proj) + self.dt_bias)
-        y, ssm = self.scan(values, dt, -self.A_log.exp(), B, C, offsets, state)
-        return per_head(y * F.silu(gate), self.out_proj), HeadState(conv, ssm)
-
-
-class Mamba2Heads(MambaHeads):
-    """m decays a head; values, B and C are convolved together; the output is normalised (Dao & Gu 2024)."""
-
-    def __init__(self, config: EncoderConfig, scale: float) -> None:
-        E, N, G, m = config.inner, config.d_state, config.n_heads, config.n_decays
-        super().__init__(config, scale, conv_width=E + 2 * N, in_width=2 * E + 2 * N + m)
-        self.n_decays = m
-        self.dt_bias = nn.Parameter(initial_step_bias(G, m))
-        self.A_log = nn.Parameter(torch.empty(G, m).uniform_(1, 16).log())
-        self.norm = nn.Parameter(torch.ones(G, E))
-
-    def forward(self, x: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
-        E, N = self.inner, self.d_state
-        gate, joint, step = per_head(x, self.in_proj).split([E, E + 2 * N, self.n_decays], dim=2)
-        joint, conv = self.convolve(joint, offsets, state)
-        values, B, C = joint.split([E, N, N], dim=2)
-        dt = F.softplus(step + self.dt_bias)
-        y, ssm = self.scan(values, dt, -self.A_log.exp(), B, C, offsets, state)
-        return per_head(gated_rms_norm(y, gate, self.norm, 1e-5), self.out_proj), HeadState(conv, ssm)
-
-    def mix(self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
         compiled = mixer_fits(xz, self.conv_weight.shape[2])
         if not compiled and not plain_mixer_fits(xz, offsets):
-            return super().mix(xz, positions, offsets, state)
+            x, z = xz.unflatten(1, (2, G, c)).unbind(1)
+            y, state = self(F.silu(x), offsets, state)
+            return interact(y, z, positions, self.scale).flatten(1), state
         given = (None, None) if state is None else (state.conv, state.ssm)
         dtype = torch.promote_types(xz.dtype, torch.float32)
         weights = (self.in_proj, self.out_proj, self.conv_weight, self.conv_bias, self.skip, self.norm)
-        table = self.norm[:, :0]
-        if self.rope != "none":
-            table = rotation_table(self.period, self.in_proj.shape[1], dtype)
-        where = offsets, positions, table, *given, ROPE[self.rope], self.scale
+        where = offsets, positions, rotation_table(self.period, c, dtype), *given, self.scale
         inputs = xz.to(dtype), *weights, -self.A_log.exp(), self.dt_bias, *where
         u, conv, ssm = mixer(*inputs, torch.is_grad_enabled())[:3] if compiled else plain_mixer(*inputs)
         return u, HeadState(conv, ssm)

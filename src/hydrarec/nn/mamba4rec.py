@@ -1,12 +1,11 @@
-"""Mamba4Rec's sequence encoder (Liu et al. 2024, arXiv 2403.03900), on the packed scan that Hydra's heads use."""
+"""Mamba4Rec's sequence encoder (Liu et al. 2024, arXiv 2403.03900), on the packed scan of ``hydrarec.ops``."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from hydrarec.nn.config import EncoderConfig
-from hydrarec.nn.mamba import Mamba1Heads
+from hydrarec.nn.mamba1 import Mamba1
 from hydrarec.nn.post_norm import PostNormConfig, PostNormFeedForward
 from hydrarec.ops import dropout, dropout_add
 
@@ -32,18 +31,6 @@ class Mamba4RecSizes(PostNormConfig):
         super().__post_init__()
         self._check_sizes("expand", "d_state", "d_conv")
 
-    def heads(self) -> EncoderConfig:
-        """One head of the full width without positions: the Mamba-1 block of Gu & Dao 2023, step rank ceil(d / 16)."""
-        return EncoderConfig(
-            d_model=self.d_model,
-            n_heads=1,
-            mamba=1,
-            expand=self.expand,
-            d_state=self.d_state,
-            d_conv=self.d_conv,
-            rope="none",
-        )
-
 
 class Mamba4RecLayer(nn.Module):
     """LayerNorm(Dropout(Mamba(h)) + h), then the feed-forward part; a layer that stands alone has no residual."""
@@ -51,13 +38,13 @@ class Mamba4RecLayer(nn.Module):
     def __init__(self, config: Mamba4RecSizes) -> None:
         super().__init__()
         self.p, self.residual = config.dropout, config.n_layers > 1
-        self.mamba = Mamba1Heads(config.heads(), scale=1.0)
+        self.mamba = Mamba1(config.d_model, expand=config.expand, d_state=config.d_state, d_conv=config.d_conv)
         self.norm = nn.LayerNorm(config.d_model, eps=EPS)
         self.ffn = PostNormFeedForward(config, EPS)
 
     def forward(self, h: Tensor, offsets: Tensor) -> Tensor:
         """h (T, d), offsets (B+1,) -> (T, d)."""
-        update = self.mamba(h.unsqueeze(1), offsets, None)[0].squeeze(1)
+        update = self.mamba(h, offsets)
         if self.residual:
             update = dropout_add(h, update, self.p, self.training)
         else:
@@ -87,7 +74,7 @@ class Mamba4RecEncoder(nn.Module):
             if isinstance(module, nn.Linear):
                 module.weight.normal_(std=0.02)
                 module.bias.zero_()
-            elif isinstance(module, Mamba1Heads):
+            elif isinstance(module, Mamba1):
                 for weight in (module.in_proj, module.x_proj, module.dt_proj, module.out_proj):
                     weight.normal_(std=0.02)
 

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from hydrarec.data.batch import Batch
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.layer import HydraLayer
-from hydrarec.nn.mamba import Mamba2Heads
 from hydrarec.nn.rope import rotation_table
 from hydrarec.nn.state import EncoderState
-from hydrarec.ops import ROPE, kernels
+from hydrarec.ops import kernels
 from hydrarec.ops.step import HEADS_MOST, StepSizes, pack, run_step
 
 if TYPE_CHECKING:
@@ -43,8 +42,8 @@ class Stepper:
 
 def fits(config: EncoderConfig, weight: Tensor) -> bool:
     """Whether the kernel can run single events of such an encoder."""
-    plain = config.mamba == 2 and not config.gated_residual and config.d_conv <= 4 and config.n_heads <= HEADS_MOST
-    return plain and kernels() is not None and weight.device.type == "cpu" and weight.dtype == torch.float32
+    takes = config.d_conv <= 4 and config.n_heads <= HEADS_MOST
+    return takes and kernels() is not None and weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
 def step_by_layers(encoder: "HydraEncoder", x: Tensor, state: EncoderState, batch: Batch | None = None) -> Tensor:
@@ -66,11 +65,8 @@ def _sizes(config: EncoderConfig) -> StepSizes:
         latent=config.latent,
         inner=config.inner,
         d_state=config.d_state,
-        n_decays=config.n_decays,
         d_conv=config.d_conv,
-        rope=ROPE[config.rope],
         ffn=round(config.ffn * config.d_model),
-        shared=config.share_projections,
         output=config.output_projection,
         period=config.period,
     )
@@ -81,7 +77,7 @@ def _weights(encoder: "HydraEncoder") -> list[Tensor | None]:
     weights: list[Tensor | None] = [encoder.norm.weight]
     for module in encoder.layers:
         layer = cast(HydraLayer, module)
-        heads = cast(Mamba2Heads, layer.heads)
+        heads = layer.heads
         weights += [layer.norm.weight, layer.w_xz.weight, heads.in_proj, heads.out_proj]
         weights += [heads.conv_weight, heads.conv_bias, heads.skip, heads.norm, -heads.A_log.exp(), heads.dt_bias]
         weights += [layer.w_o.weight]

@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydrarec.nn.config import EncoderConfig
-from hydrarec.nn.layer import Residual
 from hydrarec.nn.norm import RMSNorm
 from hydrarec.nn.time import Gaps
-from hydrarec.ops import selective_scan
+from hydrarec.ops import dropout_add, selective_scan
 
 SCALES = (2.0, 2 * 365 * 86_400.0)  # seconds, of the first and the last head at the start; the others lie between
 FORGOTTEN = 50.0  # gaps of so many scales leave nothing
@@ -28,13 +27,13 @@ class TimeHeads(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         K, d = config.time_heads, config.d_model
+        self.p = config.dropout
         self.width = config.time_width
         low, high = map(math.log, SCALES)
         self.log_scale = nn.Parameter(torch.linspace(low, high, K))
         self.norm = RMSNorm(d)
         self.w_vz = nn.Linear(d, 2 * K * self.width, bias=False)
         self.w_o = nn.Linear(K * (self.width + 1), d, bias=False)
-        self.residual = Residual(d, config.dropout, gated=False)
 
     def initial_state(self, n_users: int) -> Tensor:
         """(U, K, c + 1): of each head the sum of weighted vectors, and of the weights."""
@@ -55,4 +54,4 @@ class TimeHeads(nn.Module):
         total = sums[..., -1:]
         remembered = torch.cat([sums[..., :-1] / (1 + total) * z, total.log1p()], 2)
         update = self.w_o(remembered.flatten(1).to(h.dtype))  # (T, K (c + 1)) -> (T, d)
-        return self.residual(h, normed, update), after.squeeze(3)
+        return dropout_add(h, update, self.p, self.training), after.squeeze(3)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from hydrarec.ops.checks import (
-    check_decays,
     check_dims,
     check_offsets,
     check_on_cpu,
@@ -25,7 +24,6 @@ def check_mixer(
     table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
-    rope: int,
 ) -> None:
     """Arguments of ``hydrarec::mixer``; ``weights`` are the eight that stand behind xz, in its order."""
     if len(weights) != len(WEIGHTS):
@@ -34,42 +32,37 @@ def check_mixer(
     check_single(xz=xz, **named, conv_state=conv_state, state=state)
     check_on_cpu(offsets=offsets, positions=positions)
     check_dims("xz", xz, 2)
-    for name, dims in (("in_proj", 3), ("conv_weight", 3), ("A", 2)):
-        check_dims(name, named[name], dims)
+    check_dims("in_proj", named["in_proj"], 3)
+    check_dims("conv_weight", named["conv_weight"], 3)
     check_sizes(named)
     G, c, _ = weights[0].shape
-    if xz.shape[1] not in (G * c, 2 * G * c):
-        raise ValueError(f"xz has {xz.shape[1]} columns, expected {G * c} or {2 * G * c}")
+    if xz.shape[1] != 2 * G * c:
+        raise ValueError(f"xz has {xz.shape[1]} columns, expected {2 * G * c}")
     check_offsets(offsets, xz.shape[0])
     U, E = offsets.numel() - 1, weights[1].shape[1]
     F, K = weights[2].shape[1:]
     check_shapes({"conv_state": (conv_state, (U, K - 1, G, F)), "state": (state, (U, G, E, (F - E) // 2))})
-    if rope:
-        check_rotation(rope, positions, table, xz.shape[0], c)
+    check_rotation(positions, table, xz.shape[0], c)
 
 
 def check_sizes(named: dict[str, Tensor]) -> None:
-    """The widths that follow from in_proj, conv_weight and A make sense, and the other weights have them."""
+    """The widths that follow from in_proj and conv_weight make sense, and the other weights have them."""
     G, c, width = named["in_proj"].shape
     F, K = named["conv_weight"].shape[1:]
-    m = named["A"].shape[1]
-    E = width - F - m
+    E = width - F - 1
     N = (F - E) // 2
     if c < 1 or E < 1 or N < 1 or F != E + 2 * N:
-        raise ValueError(f"in_proj {tuple(named['in_proj'].shape)}, {F} convolved channels and {m} decays do not fit")
+        raise ValueError(f"in_proj {tuple(named['in_proj'].shape)}, {F} convolved channels do not fit")
     check_taps(K)
-    check_decays(m, E)
     shapes = {"out_proj": (G, E, c), "conv_weight": (G, F, K), "conv_bias": (G, F), "skip": (G, E), "norm": (G, E)}
-    shapes |= {"A": (G, m), "dt_bias": (G, m)}
+    shapes |= {"A": (G, 1), "dt_bias": (G, 1)}
     check_shapes({name: (named[name], shape) for name, shape in shapes.items()})
 
 
-def check_rotation(rope: int, positions: Tensor, table: Tensor, T: int, c: int) -> None:
-    """rope is known, and every position is a row of the table."""
-    if rope not in (1, 2):
-        raise ValueError(f"rope is {rope}, expected 0, 1 or 2")
+def check_rotation(positions: Tensor, table: Tensor, T: int, c: int) -> None:
+    """Channels are pairs, and every position is a row of the table."""
     if c % 2:
-        raise ValueError(f"rope turns pairs of channels, xz has {c} a head")
+        raise ValueError(f"RoPE turns pairs of channels, xz has {c} a head")
     check_single(table=table)
     check_dims("table", table, 2)
     check_shapes({"positions": (positions, (T,)), "table": (table, (table.shape[0], 2 * c))})

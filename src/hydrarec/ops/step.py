@@ -17,10 +17,8 @@ class StepSizes:
     """Sizes of an encoder, in the kernel's order.
 
     Attributes:
-        d_model: d. n_layers: M. n_heads: G. latent: c. inner: E. d_state: N. n_decays: m. d_conv: K.
-        rope: 0 none, 1 turns z, 2 turns x.
+        d_model: d. n_layers: M. n_heads: G. latent: c. inner: E. d_state: N. d_conv: K.
         ffn: hidden width of the feed-forward part, 0 for none.
-        shared: whether one projection serves both paths.
         output: whether an output projection follows.
         period: of positions.
     """
@@ -31,11 +29,8 @@ class StepSizes:
     latent: int
     inner: int
     d_state: int
-    n_decays: int
     d_conv: int
-    rope: int
     ffn: int
-    shared: bool
     output: bool
     period: int
 
@@ -88,16 +83,16 @@ def run_step(tensors: tuple[Tensor, ...], sizes: list[int], scale: float) -> Non
 
 def _check(tensors: tuple[Tensor, ...], sizes: list[int]) -> None:
     """Raise a ``ValueError`` for what would be read or written out of bounds: states are updated where they lie."""
-    if len(sizes) != 13 or min(sizes[:8]) < 1 or min(sizes) < 0:
+    if len(sizes) != 10 or min(sizes[:7]) < 1 or min(sizes) < 0:
         raise ValueError(f"sizes {sizes} are not those of an encoder")
-    d, layers, G, c, E, N, m, K, rope, _, _, _, period = sizes
-    if not 1 <= K <= 4 or not 0 <= rope <= 2 or G > HEADS_MOST or E % m or period < 1:
+    d, layers, G, c, E, N, K, _, _, period = sizes
+    if K > 4 or G > HEADS_MOST or c % 2 or period < 1:
         raise ValueError(f"the kernel does not take an encoder of sizes {sizes}")
     U = tensors[1].shape[0]
     needed = (
         _packed_size(tuple(sizes)),
         U * d,
-        period * 2 * c if rope else 0,
+        period * 2 * c,
         U,
         U * layers * (K - 1) * G * (E + 2 * N),
         U * layers * G * E * N,
@@ -107,7 +102,7 @@ def _check(tensors: tuple[Tensor, ...], sizes: list[int]) -> None:
         dtype = torch.int64 if place == 3 else torch.float32
         if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
             raise ValueError(f"{name} must be dense {dtype} on the CPU")
-        if tensor.numel() != numbers and (place != 2 or rope):
+        if tensor.numel() != numbers:
             raise ValueError(f"{name} holds {tensor.numel()} numbers, {numbers} are needed for {U} users")
 
 

@@ -26,7 +26,7 @@ from hydrarec.models.registry import model_classes
 from hydrarec.train.settings import Settings
 
 FORMAT = "hydrarec-run"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ def open_run(path: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        InputError: it is none, is damaged, or was made by a newer version.
+        InputError: it is none, is damaged, or was made by another version.
     """
     path = Path(path)
     if not (path / "config.json").exists():
@@ -138,6 +138,9 @@ def open_run(path: Path) -> Run:
     if config["version"] > VERSION:
         made_by = config.get("hydrarec", "a newer version")
         raise InputError(f"{path} was made by hydrarec {made_by}, this is {__version__}; upgrade hydrarec to read it")
+    if config["version"] < VERSION:
+        was = f"format {config['version']}, this one reads {VERSION}"
+        raise InputError(f"{path} was made by an older hydrarec ({was}); {remedy}")
     metrics = path / "metrics.json"
     return Run(
         path=path,

@@ -1,4 +1,4 @@
-// One Mamba-2 head over one chunk of a history: convolution, steps, scan, skip, gate and norm (Dao & Gu 2024).
+// One Mamba-2 head, of one decay, over one chunk of a history: convolution, steps, scan, skip, gate and norm (Dao & Gu 2024).
 #pragma once
 
 #include "conv.h"
@@ -10,17 +10,17 @@ struct HeadSizes {
   ScanSizes scan;
   int64_t K;
   int64_t F() const { return scan.E + 2 * scan.N; }      // channels of the convolution: values, B, C
-  int64_t in() const { return scan.E + F() + scan.m; }   // gate, convolution, step
+  int64_t in() const { return scan.E + F() + 1; }        // gate, convolution, step
   int64_t row() const { return pad(F()) + 16; }          // scratch; a vector may be read from anywhere in it
   int64_t in_row() const { return pad(in()) + 16; }
 };
 
 // Parameters and gradients of a head share this layout; rows are padded with zeros.
 struct HeadParameters {
-  float *conv, *conv_bias, *skip, *norm, *A, *dt_bias;  // [K][pad(F)], [pad(F)], [pad(E)], [pad(E)], [m], [m]
+  float *conv, *conv_bias, *skip, *norm, *A, *dt_bias;  // [K][pad(F)], [pad(F)], [pad(E)], [pad(E)], [1], [1]
   void cut(Cutter& c, const HeadSizes& z) {
     conv = c.take(z.K * pad(z.F())), conv_bias = c.take(pad(z.F()));
-    skip = c.take(pad(z.scan.E)), norm = c.take(pad(z.scan.E)), A = c.take(z.scan.m), dt_bias = c.take(z.scan.m);
+    skip = c.take(pad(z.scan.E)), norm = c.take(pad(z.scan.E)), A = c.take(1), dt_bias = c.take(1);
   }
   Taps taps(const HeadSizes& z) const { return Taps{z.K, conv, pad(z.F()), conv_bias}; }
 };
@@ -34,7 +34,7 @@ struct HeadScratch {
   float* turned;                          // the state again, transposed
   float* dconvolved;                      // [CHUNK + K - 1][row]
   float *dx, *dB, *dC;                    // [CHUNK][pad(E) + 16], [CHUNK][pad(N)] twice
-  float *step, *ddt;                      // [m][CHUNK]
+  float *step, *ddt;                      // [CHUNK]
   void cut(Cutter& c, const HeadSizes& z) {
     scan.cut(c, z.scan);
     slope = c.take(CHUNK * z.row()), convolved = c.take(CHUNK * z.row());
@@ -42,7 +42,7 @@ struct HeadScratch {
     later = c.take(z.scan.forward_state()), later_turned = c.take(z.scan.turned_state());
     dconvolved = c.take((CHUNK + z.K - 1) * z.row()), dx = c.take(CHUNK * (pad(z.scan.E) + 16));
     dB = c.take(CHUNK * pad(z.scan.N)), dC = c.take(CHUNK * pad(z.scan.N));
-    step = c.take(z.scan.m * CHUNK), ddt = c.take(z.scan.m * CHUNK);
+    step = c.take(CHUNK), ddt = c.take(CHUNK);
   }
 };
 
@@ -58,11 +58,8 @@ inline void read_chunk(const HeadSizes& z, const HeadParameters& w, int64_t even
                        HeadScratch& s) {
   const int64_t E = z.scan.E, F = z.F();
   convolve(events, F, p.rows + E, p.row, w.taps(z), slopes ? s.slope : nullptr, s.convolved, z.row());
-  for (int64_t k = 0; k < z.scan.m; k++) {
-    float* step = s.step + k * CHUNK;
-    for (int64_t t = 0; t < events; t++) step[t] = p.event(t)[E + F + k] + w.dt_bias[k];
-    for (int64_t t = 0; t < events; t += W) store(s.scan.dt + k * CHUNK + t, softplus(load(step + t)));
-  }
+  for (int64_t t = 0; t < events; t++) s.step[t] = p.event(t)[E + F] + *w.dt_bias;
+  for (int64_t t = 0; t < events; t += W) store(s.scan.dt + t, softplus(load(s.step + t)));
   decays(z.scan, events, w.A, s.scan);
 }
 
@@ -140,11 +137,8 @@ inline void head_backward(const HeadSizes& z, const HeadParameters& w, int64_t e
     }
   }
   convolve_backward(events, F, p.rows + E, p.row, w.taps(z), d, row, dp + E, dp_row, g.conv, g.conv_bias);
-  for (int64_t k = 0; k < z.scan.m; k++) {
-    float *ddt = s.ddt + k * CHUNK, *step = s.step + k * CHUNK;
-    for (int64_t t = 0; t < events; t += W) store(ddt + t, load(ddt + t) * sigmoid(load(step + t)));
-    for (int64_t t = 0; t < events; t++) dp[t * dp_row + E + F + k] = ddt[t], g.dt_bias[k] += ddt[t];
-  }
+  for (int64_t t = 0; t < events; t += W) store(s.ddt + t, load(s.ddt + t) * sigmoid(load(s.step + t)));
+  for (int64_t t = 0; t < events; t++) dp[t * dp_row + E + F] = s.ddt[t], *g.dt_bias += s.ddt[t];
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 namespace {
 
 struct ScanSizes {
-  int64_t E, N, m;
+  int64_t E, N, m = 1;
   int64_t group() const { return E / m; }  // channels that share a decay
   int64_t lanes() const { return pad(group()); }
   int64_t forward_state() const { return m * N * lanes(); }  // [m][N][lanes]: lanes are channels

@@ -6,14 +6,14 @@ namespace {
 
 MixerCall mixer_call(const int64_t* n, const void* const* t, float scale) {
   MixerCall m{};
-  m.T = n[0], m.U = n[1], m.G = n[2], m.rope = n[8], m.scale = scale;
-  m.z = MixerSizes{HeadSizes{ScanSizes{n[4], n[5], n[6]}, n[7]}, n[3]};
-  m.row_x = n[9], m.row_z = n[10], m.row_du = n[11], m.row_dx = n[12], m.row_dz = n[13];
+  m.T = n[0], m.U = n[1], m.G = n[2], m.scale = scale;
+  m.z = MixerSizes{HeadSizes{ScanSizes{n[4], n[5]}, n[6]}, n[3]};
+  m.row_xz = n[7], m.row_du = n[8];
   int i = 0;
   auto floats = [&] { return static_cast<const float*>(t[i++]); };
   auto integers = [&] { return static_cast<const int64_t*>(t[i++]); };
   m.offsets = integers(), m.chunk_first = integers(), m.positions = integers(), m.table = floats();
-  m.x = floats(), m.zed = floats(), m.in = floats(), m.out = floats(), m.conv = floats(), m.conv_bias = floats();
+  m.xz = floats(), m.in = floats(), m.out = floats(), m.conv = floats(), m.conv_bias = floats();
   m.skip = floats(), m.norm = floats(), m.A = floats(), m.dt_bias = floats();
   m.conv_state = floats(), m.state = floats(), m.bounds = const_cast<float*>(floats());
   return m;
@@ -30,8 +30,7 @@ void add_gradients(const MixerCall& m, int64_t g, const MixerGradients& part, fl
     out[3][g * F + f] += part.head.conv_bias[f];
   }
   for (int64_t e = 0; e < E; e++) out[4][g * E + e] += part.head.skip[e], out[5][g * E + e] += part.head.norm[e];
-  for (int64_t k = 0; k < z.scan.m; k++)
-    out[6][g * z.scan.m + k] += part.head.A[k], out[7][g * z.scan.m + k] += part.head.dt_bias[k];
+  out[6][g] += *part.head.A, out[7][g] += *part.head.dt_bias;
 }
 
 // What going through a stretch costs, see Stretches::cost.
@@ -53,8 +52,8 @@ int run_part(const MixerCall& m, const Stretches& work, int64_t part, int64_t ph
 
 }  // namespace
 
-// sizes: T U G c E N m K rope, strides of rows of x z du dx dz. tensors: in the order of mixer_call. outputs: u
-// (T, G c), conv_final, final.
+// sizes: T U G c E N K, strides of rows of xz du. tensors: in the order of mixer_call. outputs: u (T, G c), conv_final,
+// final.
 EXPORT(mixer_forward)(const int64_t* sizes, const void* const* tensors, float* const* outputs, float scale,
                       int64_t threads) {
   MixerCall m = mixer_call(sizes, tensors, scale);
@@ -73,13 +72,13 @@ EXPORT(mixer_forward)(const int64_t* sizes, const void* const* tensors, float* c
   return failed;
 }
 
-// gradients in: du, dconv_final, dfinal (the last two may be null). outputs: dx, dz, dconv_state, dstate (the last two
-// may be null), then the parameters', which are added to.
+// gradients in: du, dconv_final, dfinal (the last two may be null). outputs: dxz, dconv_state, dstate (the last two may
+// be null), then the parameters', which are added to.
 EXPORT(mixer_backward)(const int64_t* sizes, const void* const* tensors, const float* const* gradients,
                        float* const* outputs, float scale, int64_t threads) {
   MixerCall m = mixer_call(sizes, tensors, scale);
   m.du = gradients[0], m.dconv_final = gradients[1], m.dfinal = gradients[2];
-  m.dx = outputs[0], m.dz = outputs[1], m.dconv_state = outputs[2], m.dstate = outputs[3];
+  m.dxz = outputs[0], m.dconv_state = outputs[1], m.dstate = outputs[2];
   Stretches work{tasks_for(m.U, m.G, m.offsets, threads), true, LOCAL_BACK, m.z.head.scan.forward_state(), nullptr};
   const int64_t parts = work.tasks.parts;
   MixerGradients shape;
@@ -110,13 +109,13 @@ EXPORT(mixer_backward)(const int64_t* sizes, const void* const* tensors, const f
   });
   if (failed) return failed;
   for (int64_t part = 0; part < parts; part++)
-    for (int64_t g = 0; g < m.G; g++) add_gradients(m, g, of(part, g), outputs + 4);
+    for (int64_t g = 0; g < m.G; g++) add_gradients(m, g, of(part, g), outputs + 3);
   for (int64_t gap = 0; gap < gaps; gap++)
     work.of_part(gap / 2, gap % 2, [](int64_t) {}, [&](const Stretch& t) {
       if (t.local() || t.begin == m.offsets[t.u]) return;
       for (int64_t k = 0; k < m.z.head.K - 1; k++)
         for (int64_t i = 0; i < m.z.c; i++)
-          m.dx[(t.begin - m.z.head.K + 1 + k) * m.row_dx + t.g * m.z.c + i] += before[gap * of_rows + k * m.z.c + i];
+          m.dinputs(t.begin - m.z.head.K + 1 + k, t.g)[i] += before[gap * of_rows + k * m.z.c + i];
     });
   return 0;
 }

@@ -9,8 +9,6 @@
 
 namespace {
 
-enum Rope : int64_t { ROPE_NONE = 0, ROPE_Z = 1, ROPE_X = 2 };
-
 struct MixerSizes {
   HeadSizes head;
   int64_t c;
@@ -18,7 +16,7 @@ struct MixerSizes {
   int64_t e_row() const { return pad(head.scan.E) + 16; }
 };
 
-// cos and signed sin of every position, rows of 2 c floats; null without RoPE.
+// cos and signed sin of every position, rows of 2 c floats.
 struct Rotation {
   const float* table;
   const int64_t* positions;
@@ -58,7 +56,7 @@ struct MixerScratch {
   float *p, *dp;                  // [K - 1 + CHUNK][in_row], [CHUNK][in_row]
   float *x, *z, *y, *dx, *dy;     // [K - 1 + CHUNK][c_row], the rest [CHUNK][c_row]
   float *scanned, *normed, *sigmoids, *dnormed, *dscanned;  // [CHUNK][e_row]
-  float *elapsed, *ignored;       // [m], [E]
+  float *elapsed, *ignored;       // [1], [E]
   float r[CHUNK];                 // 1 / rms behind the gate
   void cut(Cutter& c, const MixerSizes& z, bool backward) {
     const int64_t context = z.head.K - 1, in_row = z.head.in_row();
@@ -66,7 +64,7 @@ struct MixerScratch {
     p = c.take((context + CHUNK) * in_row), x = c.take((context + CHUNK) * z.c_row());
     this->z = c.take(CHUNK * z.c_row()), y = c.take(CHUNK * z.c_row());
     scanned = c.take(CHUNK * z.e_row()), normed = c.take(CHUNK * z.e_row());
-    elapsed = c.take(z.head.scan.m), ignored = c.take(pad(z.head.scan.E));
+    elapsed = c.take(1), ignored = c.take(pad(z.head.scan.E));
     sigmoids = nullptr;
     if (!backward) return;
     sigmoids = c.take(CHUNK * z.e_row());
@@ -75,10 +73,12 @@ struct MixerScratch {
   }
 };
 
-// RoPE (Su et al. 2021) of rows of c floats, in place: pairs (i, i + c/2). Every row must be written twice, one copy
-// behind the other, so that a channel's partner always stands c/2 further on.
+// RoPE (Su et al. 2021) of rows of c floats, in place: pairs (i, i + c/2). A copy behind each row lets a channel's partner
+// always stand c/2 further on.
 inline void turn(int64_t events, int64_t c, Rotation rotation, float direction, float* rows, int64_t row) {
   const vf sense = splat(direction);
+  for (int64_t t = 0; t < events; t++)
+    for (int64_t i = 0; i < c; i += W) store_some(rows + t * row + c + i, load(rows + t * row + i), c - i);
   for (int64_t t = 0; t < events; t++) {
     const float* table = rotation.table + rotation.positions[t] * 2 * c;
     float* r = rows + t * row;
@@ -89,26 +89,16 @@ inline void turn(int64_t events, int64_t c, Rotation rotation, float direction, 
   }
 }
 
-// out = SiLU(in), then RoPE where there is one, of `events` rows.
-inline void activate(int64_t events, int64_t c, const float* in, int64_t in_row, Rotation rotation, float* out,
-                     int64_t out_row) {
+// out = SiLU(in) of `events` rows.
+inline void activate(int64_t events, int64_t c, const float* in, int64_t in_row, float* out, int64_t out_row) {
   for (int64_t t = 0; t < events; t++)
-    for (int64_t i = 0; i < c; i += W) {
-      const vf v = silu(load_some(in + t * in_row + i, c - i));
-      store_some(out + t * out_row + i, v, c - i);  // the copy stands right behind
-      if (rotation.table) store_some(out + t * out_row + c + i, v, c - i);
-    }
-  if (rotation.table) turn(events, c, rotation, 1, out, out_row);
+    for (int64_t i = 0; i < c; i += W)
+      store_some(out + t * out_row + i, silu(load_some(in + t * in_row + i, c - i)), c - i);
 }
 
-// din from the gradient of `activate`'s output, which is overwritten.
-inline void activate_backward(int64_t events, int64_t c, const float* in, int64_t in_row, Rotation rotation, float* d,
-                              int64_t d_row, float* din, int64_t din_row) {
-  if (rotation.table) {
-    for (int64_t t = 0; t < events; t++)
-      for (int64_t i = 0; i < c; i += W) store_some(d + t * d_row + c + i, load(d + t * d_row + i), c - i);
-    turn(events, c, rotation, -1, d, d_row);
-  }
+// din from the gradient of `activate`'s output.
+inline void activate_backward(int64_t events, int64_t c, const float* in, int64_t in_row, const float* d, int64_t d_row,
+                              float* din, int64_t din_row) {
   for (int64_t t = 0; t < events; t++)
     for (int64_t i = 0; i < c; i += W)
       store_some(din + t * din_row + i, load(d + t * d_row + i) * silu_slope(load_some(in + t * in_row + i, c - i)), c - i);
@@ -117,11 +107,11 @@ inline void activate_backward(int64_t events, int64_t c, const float* in, int64_
 // Everything of one call; pointers may be null where a tensor is not there.
 struct MixerCall {
   MixerSizes z;
-  int64_t T, U, G, rope;
+  int64_t T, U, G;
   float scale;
   const int64_t *offsets, *chunk_first, *positions;  // (U + 1), (U + 1), (T)
-  const float *x, *zed;                              // (T, G c), rows row_x and row_z apart
-  int64_t row_x, row_z;
+  const float* xz;                                   // (T, 2 G c), rows row_xz apart
+  int64_t row_xz;
   const float* table;  // (period, 2 c)
   const float *in, *out, *conv, *conv_bias, *skip, *norm, *A, *dt_bias;
   const float *conv_state, *state;  // (U, K - 1, G, F), (U, G, E, N)
@@ -131,12 +121,11 @@ struct MixerCall {
   // backward
   const float *du, *dconv_final, *dfinal;
   int64_t row_du;
-  float *dx, *dz, *dconv_state, *dstate;
-  int64_t row_dx, row_dz;
+  float *dxz, *dconv_state, *dstate;
 
-  Rotation rotation(Rope path, int64_t event) const {
-    return rope == path ? Rotation{table, positions + event} : Rotation{nullptr, nullptr};
-  }
+  // Inputs of head g of the history path from an event on, and their gradients; those of the item path stand G heads behind.
+  const float* inputs(int64_t event, int64_t g) const { return xz + event * row_xz + g * z.c; }
+  float* dinputs(int64_t event, int64_t g) const { return dxz + (event * 2 * G + g) * z.c; }
   int64_t state_size() const { return z.head.scan.E * z.head.scan.N; }
   float* bound(int64_t g, int64_t u, int64_t event) const {
     const int64_t chunk = chunk_first[u] + (event - offsets[u]) / CHUNK;
@@ -161,8 +150,7 @@ inline void read_weights(const MixerCall& m, int64_t g, MixerWeights& w) {
   }
   for (int64_t e = 0; e < pad(E); e++)
     w.head.skip[e] = e < E ? m.skip[g * E + e] : 0, w.head.norm[e] = e < E ? m.norm[g * E + e] : 0;
-  for (int64_t k = 0; k < z.scan.m; k++)
-    w.head.A[k] = m.A[g * z.scan.m + k], w.head.dt_bias[k] = m.dt_bias[g * z.scan.m + k];
+  *w.head.A = m.A[g], *w.head.dt_bias = m.dt_bias[g];
 }
 
 // The convolution's inputs before a history, into the rows before the first event's.
@@ -175,6 +163,12 @@ inline void read_context(const MixerCall& m, int64_t u, int64_t g, Projected p) 
   }
 }
 
+// s.z = RoPE(SiLU(z)) of a chunk.
+inline void read_items(const MixerCall& m, int64_t g, int64_t first, int64_t events, MixerScratch& s) {
+  activate(events, m.z.c, m.inputs(first, m.G + g), m.row_xz, s.z, m.z.c_row());
+  turn(events, m.z.c, Rotation{m.table, m.positions + first}, 1, s.z, m.z.c_row());
+}
+
 // The rows of a chunk that the head reads, and those of `before` events before it, from column `column` on.
 inline Projected project(const MixerCall& m, const MixerWeights& w, int64_t g, int64_t first, int64_t events,
                          int64_t before, int64_t column, MixerScratch& s) {
@@ -182,7 +176,7 @@ inline Projected project(const MixerCall& m, const MixerWeights& w, int64_t g, i
   const int64_t out = column / PANEL * PANEL;
   const Projected p{s.p, m.z.head.in_row(), m.z.head.K};
   float* active = s.x + (context - before) * row;
-  activate(before + events, c, m.x + begin * m.row_x + g * c, m.row_x, m.rotation(ROPE_X, begin), active, row);
+  activate(before + events, c, m.inputs(begin, g), m.row_xz, active, row);
   multiply(before + events, m.z.head.in() - out, c, active, row, w.in_packed + out * c, p.event(-before) + out, p.row);
   return p;
 }
@@ -217,7 +211,7 @@ inline void mixer_forward(const MixerCall& m, const MixerWeights& w, const Stret
     project(m, w, g, first, events, k || first == m.offsets[u] ? 0 : p.K - 1, 0, s);
     mix_chunk(z, w, events, p, s);
     multiply(events, c, E, s.normed, z.e_row(), w.out_packed, s.y, z.c_row());
-    activate(events, c, m.zed + first * m.row_z + g * c, m.row_z, m.rotation(ROPE_Z, first), s.z, z.c_row());
+    read_items(m, g, first, events, s);
     for (int64_t t = 0; t < events; t++)
       for (int64_t i = 0; i < c; i += W)
         store_some(m.u + (first + t) * m.G * c + g * c + i,
@@ -239,7 +233,7 @@ inline Projected mix_again(const MixerCall& m, const MixerWeights& w, int64_t g,
   const Projected p = project(m, w, g, first, events, starts ? 0 : z.head.K - 1, 0, s);
   memcpy(s.head.state, m.bound(g, u, first), z.head.scan.forward_state() * sizeof(float));
   mix_chunk(z, w, events, p, s);
-  activate(events, z.c, m.zed + first * m.row_z + g * z.c, m.row_z, m.rotation(ROPE_Z, first), s.z, z.c_row());
+  read_items(m, g, first, events, s);
   return p;
 }
 
@@ -267,8 +261,8 @@ inline void mixer_backward_chunk(const MixerCall& m, const MixerWeights& w, int6
       store(s.dy + at, du * load(s.z + at));
       store(s.z + at, du * load(s.y + at));
     }
-  activate_backward(events, c, m.zed + first * m.row_z + g * c, m.row_z, m.rotation(ROPE_Z, first), s.z, z.c_row(),
-                    m.dz + first * m.row_dz + g * c, m.row_dz);
+  turn(events, c, Rotation{m.table, m.positions + first}, -1, s.z, z.c_row());
+  activate_backward(events, c, m.inputs(first, m.G + g), m.row_xz, s.z, z.c_row(), m.dinputs(first, m.G + g), 2 * m.G * c);
   accumulate_outer(E, c, events, s.normed, z.e_row(), s.dy, z.c_row(), grads.out, c);
   back_to_scan(z, w, events, p, s, grads.head.norm);
   head_backward(z.head, w.head, events, p, s.dscanned, z.e_row(), s.head, s.dp, p.row, grads.head);
@@ -277,8 +271,7 @@ inline void mixer_backward_chunk(const MixerCall& m, const MixerWeights& w, int6
     for (int64_t f = 0; f < F; f++) s.dp[t * p.row + E + f] += m.context(m.dconv_final, u, first + t - kept, g)[f];
   multiply(events, c, in, s.dp, p.row, w.in_turned, s.dx, z.c_row());
   accumulate_outer(c, in, events, s.x + context * z.c_row(), z.c_row(), s.dp, p.row, grads.in, in);
-  activate_backward(events, c, m.x + first * m.row_x + g * c, m.row_x, m.rotation(ROPE_X, first), s.dx, z.c_row(),
-                    m.dx + first * m.row_dx + g * c, m.row_dx);
+  activate_backward(events, c, m.inputs(first, g), m.row_xz, s.dx, z.c_row(), m.dinputs(first, g), 2 * m.G * c);
 }
 
 // What a stretch that does not begin its history, its first chunk done last, adds to the gradients of the K - 1 events
@@ -291,8 +284,7 @@ inline void mixer_backward_context(const MixerCall& m, const MixerWeights& w, co
   context_backward(z.F(), w.head.taps(z), s.head.dconvolved, z.row(), s.dp + z.scan.E, z.in_row());
   multiply(context, c, in, s.dp, z.in_row(), w.in_turned, s.dx, row);
   accumulate_outer(c, in, context, s.x, row, s.dp, z.in_row(), grads.in, in);
-  activate_backward(context, c, m.x + first * m.row_x + part.g * c, m.row_x, m.rotation(ROPE_X, first), s.dx, row, dx,
-                    c);
+  activate_backward(context, c, m.inputs(first, part.g), m.row_xz, s.dx, row, dx, c);
 }
 
 // dx_before: for mixer_backward_context, where the stretch does not begin its history.

@@ -11,7 +11,7 @@ inline void mixer_local(const MixerCall& m, const MixerWeights& w, const Stretch
   const HeadSizes& z = m.z.head;
   const int64_t E = z.scan.E;
   memset(part.leaving, 0, z.scan.forward_state() * sizeof(float));
-  memset(s.elapsed, 0, z.scan.m * sizeof(float));
+  *s.elapsed = 0;
   for (int64_t k = 0; k < part.chunks(); k++) {
     const auto [first, events] = part.chunk(k);
     const Projected p = project(m, w, part.g, first, events, k ? 0 : z.K - 1, E, s);
@@ -28,7 +28,7 @@ inline void mixer_local_back(const MixerCall& m, const MixerWeights& w, const St
   const ScanSizes& sizes = z.head.scan;
   const int64_t c = z.c, E = sizes.E, row = z.head.row();
   memset(part.leaving, 0, sizes.forward_state() * sizeof(float));
-  memset(s.elapsed, 0, sizes.m * sizeof(float));
+  *s.elapsed = 0;
   memset(s.ignored, 0, pad(E) * sizeof(float));
   for (int64_t k = part.chunks() - 1; k >= 0; k--) {
     const auto [first, events] = part.chunk(k);

@@ -12,17 +12,15 @@ namespace {
 constexpr int64_t USERS = 24;  // of a block: what lies between two products stays in the nearest cache
 constexpr float NORM_EPS = 1e-6f;
 
-// sizes: U d layers G c E N m K rope ffn shared output period.
+// sizes: U d layers G c E N K ffn output period.
 struct StepSizes {
   int64_t U, d, layers, G, ffn, period;
-  Rope rope;
-  bool shared, output;
+  bool output;
   MixerSizes mixer;
   explicit StepSizes(const int64_t* n)
-      : U(n[0]), d(n[1]), layers(n[2]), G(n[3]), ffn(n[10]), period(n[13]), rope(static_cast<Rope>(n[9])), shared(n[11]), output(n[12]),
-        mixer{HeadSizes{ScanSizes{n[5], n[6], n[7]}, n[8]}, n[4]} {}
+      : U(n[0]), d(n[1]), layers(n[2]), G(n[3]), ffn(n[8]), period(n[10]), output(n[9]),
+        mixer{HeadSizes{ScanSizes{n[5], n[6]}, n[7]}, n[4]} {}
   int64_t width() const { return G * mixer.c; }
-  int64_t in_width() const { return shared ? width() : 2 * width(); }
 };
 
 struct Gain {
@@ -50,7 +48,7 @@ struct StepLayer {
   Linear xz, o, gate_up, down;
   MixerWeights heads[HEADS_MOST];
   void cut(Cutter& c, const StepSizes& z) {
-    norm.cut(c, z.d), xz.cut(c, z.d, z.in_width()), o.cut(c, z.width(), z.d);
+    norm.cut(c, z.d), xz.cut(c, z.d, 2 * z.width()), o.cut(c, z.width(), z.d);
     for (int64_t g = 0; g < z.G; g++) heads[g].cut(c, z.mixer, false);
     if (z.ffn) ffn_norm.cut(c, z.d), gate_up.cut(c, z.d, 2 * z.ffn), down.cut(c, z.ffn, z.d);
   }
@@ -70,7 +68,7 @@ struct StepScratch {
   float *x, *zed, *p, *y, *convolved, *scanned, *gated;
   int64_t d_row, xz_row, u_row, ffn_row;
   void cut(Cutter& c, const StepSizes& z) {
-    d_row = pad(z.d) + 16, xz_row = pad(z.in_width()) + 16, u_row = pad(z.width()) + 16, ffn_row = pad(2 * z.ffn) + 16;
+    d_row = pad(z.d) + 16, xz_row = pad(2 * z.width()) + 16, u_row = pad(z.width()) + 16, ffn_row = pad(2 * z.ffn) + 16;
     h = c.take(USERS * d_row), normed = c.take(USERS * d_row), xz = c.take(USERS * xz_row), u = c.take(USERS * u_row);
     hidden = c.take(USERS * ffn_row), act = c.take(USERS * ffn_row);
     x = c.take(USERS * z.mixer.c_row()), zed = c.take(USERS * z.mixer.c_row()), y = c.take(USERS * z.mixer.c_row());
@@ -120,12 +118,12 @@ INLINE void step_channels(int64_t channels, int64_t N, vf decay, float dt, const
   store(y, sums<W>(dots));
 }
 
-// One event through the scan of a group of P channels; state (P, N), y gets zeros behind the last channel.
-inline void step_scan(int64_t P, int64_t N, float decay, float dt, const float* x, const float* B, const float* C,
+// One event through the scan of E channels; state (E, N), y gets zeros behind the last channel.
+inline void step_scan(int64_t E, int64_t N, float decay, float dt, const float* x, const float* B, const float* C,
                       float* state, float* y) {
   const vf a = splat(decay);
-  for (int64_t e = 0; e < P; e += W) {
-    const int64_t channels = P - e < W ? P - e : W;
+  for (int64_t e = 0; e < E; e += W) {
+    const int64_t channels = E - e < W ? E - e : W;
     float* s = state + e * N;
     if (channels == W && N == W) step_channels<1>(channels, N, a, dt, x + e, B, C, s, y + e);
     else if (channels == W && N == 2 * W) step_channels<2>(channels, N, a, dt, x + e, B, C, s, y + e);
@@ -152,12 +150,11 @@ struct Step {
   void head(int64_t l, int64_t g, int64_t first, int64_t users, const int64_t* places, StepScratch& s) const {
     const MixerSizes& m = z.mixer;
     const HeadSizes& hz = m.head;
-    const int64_t c = m.c, E = hz.scan.E, N = hz.scan.N, F = hz.F(), P = hz.scan.group(), p_row = hz.in_row();
+    const int64_t c = m.c, E = hz.scan.E, N = hz.scan.N, F = hz.F(), p_row = hz.in_row();
     const MixerWeights& w = layers[l].heads[g];
-    const Rotation turned{table, places}, still{nullptr, nullptr};
-    const float* xs = s.xz + g * c;
-    activate(users, c, xs, s.xz_row, z.rope == ROPE_X ? turned : still, s.x, m.c_row());
-    activate(users, c, z.shared ? xs : xs + z.width(), s.xz_row, z.rope == ROPE_Z ? turned : still, s.zed, m.c_row());
+    activate(users, c, s.xz + g * c, s.xz_row, s.x, m.c_row());
+    activate(users, c, s.xz + z.width() + g * c, s.xz_row, s.zed, m.c_row());
+    turn(users, c, Rotation{table, places}, 1, s.zed, m.c_row());
     multiply(users, hz.in(), c, s.x, m.c_row(), w.in_packed, s.p, p_row);
     for (int64_t i = 0; i < users; i++) {
       const int64_t place = (first + i) * z.layers + l;
@@ -168,11 +165,9 @@ struct Step {
       }
       step_convolution(hz, w.head, p + E, conv + (place * (hz.K - 1) * z.G + g) * F, z.G * F, s.convolved);
       float* state = ssm + (place * z.G + g) * E * N;
-      for (int64_t k = 0; k < hz.scan.m; k++) {
-        const float dt = softplus(splat(p[E + F + k] + w.head.dt_bias[k]))[0];
-        step_scan(P, N, vexp(splat(dt * w.head.A[k]))[0], dt, s.convolved + k * P, s.convolved + E, s.convolved + E + N,
-                  state + k * P * N, s.scanned + k * P);
-      }
+      const float dt = softplus(splat(p[E + F] + *w.head.dt_bias))[0];
+      step_scan(E, N, vexp(splat(dt * *w.head.A))[0], dt, s.convolved, s.convolved + E, s.convolved + E + N, state,
+                s.scanned);
       for (int64_t e = 0; e < E; e += W)
         store(s.scanned + e, load(s.scanned + e) + load(s.convolved + e) * load(w.head.skip + e));
       gate_and_norm(hz, w.head, s.scanned, p, nullptr, s.gated + i * m.e_row());

@@ -39,34 +39,23 @@ def plain_mixer(
     table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
-    rope: int,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See ``hydrarec.ops.mixer.mixer``; all tensors in one dtype, float32 or float64."""
     warn_of_absence()
-    (G, W, K), E, m, U = conv_weight.shape, skip.shape[1], A.shape[1], len(offsets) - 1
+    (G, W, K), E, U = conv_weight.shape, skip.shape[1], len(offsets) - 1
     N = (W - E) // 2
-    gate, joint, step = (part.contiguous() for part in in_proj.split([E, W, m], dim=2))
+    gate, joint, step = (part.contiguous() for part in in_proj.split([E, W, 1], dim=2))
     out = out_proj * norm.unsqueeze(2) * (scale * E**0.5)
     rows = conv_bias.unsqueeze(1), skip.unsqueeze(1), A.flatten(), dt_bias.unsqueeze(1)
     weights = gate, joint, step, *window_weights(joint, conv_weight), out, *rows
     # Head-major, as tiles read them.
     before = xz.new_zeros(G, U, K - 1, W) if conv_state is None else conv_state.permute(2, 0, 1, 3)
-    start = xz.new_zeros(G * m, U, E // m * N) if state is None else _by_decay(state, m)
+    start = xz.new_zeros(G, U, E * N) if state is None else state.flatten(2).transpose(0, 1)
     with torch.autocast("cpu", enabled=False):
-        outputs: tuple[Tensor, Tensor, Tensor] = _Mixer.apply(
-            xz, before, start, offsets, positions, table, rope, *weights
-        )
+        outputs: tuple[Tensor, Tensor, Tensor] = _Mixer.apply(xz, before, start, offsets, positions, table, *weights)
     u, after, final = outputs
-    conv_final = after.permute(1, 2, 0, 3)
-    final = final.view(G, m, U, E // m, N).permute(2, 0, 1, 3, 4).flatten(2, 3)
-    return u, conv_final, final
-
-
-def _by_decay(state: Tensor, m: int) -> Tensor:
-    """(U, G, E, N) -> (G m, U, P N)."""
-    apart: Tensor = state.unflatten(2, (m, -1))
-    return apart.permute(1, 2, 0, 3, 4).flatten(3).flatten(0, 1)
+    return u, after.permute(1, 2, 0, 3), final.view(G, U, E, N).transpose(0, 1)
 
 
 class _Mixer(torch.autograd.Function):
@@ -79,7 +68,6 @@ class _Mixer(torch.autograd.Function):
         offsets: Tensor,
         positions: Tensor,
         table: Tensor,
-        rope: int,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         w = Weights(*weights)
@@ -90,13 +78,12 @@ class _Mixer(torch.autograd.Function):
         kept = list[Tensor]()
         for tile in ctx.tiles:
             conv_before, before = conv[:, tile.users].clone(), state[:, tile.users].clone()
-            factors = table.index_select(0, positions[tile.events]) if rope else None
-            x, z = paths(xz[tile.events], G, c, factors, rope)
+            factors = table.index_select(0, positions[tile.events])
+            x, z = paths(xz[tile.events], G, c, factors)
             kept += [conv_before, before, x, z]
             h = heads(_laid_out(x, tile, K - 1), w, conv_before, before, tile.grid)
             torch.mul(_packed(h.y, tile), z, out=u[tile.events].view_as(z))
             conv[:, tile.users], state[:, tile.users] = h.after, h.scan.final
-        ctx.rope = rope
         ctx.save_for_backward(xz, positions, table, *weights, *kept)
         return u, conv, state
 
@@ -109,13 +96,13 @@ class _Mixer(torch.autograd.Function):
 
 def _backward(ctx: Any, du: Tensor, dconv: Tensor, dstate: Tensor) -> tuple[Tensor | None, ...]:
     xz, positions, table, *rest = ctx.saved_tensors
-    w, kept, rope = Weights(*rest[:10]), rest[10:], ctx.rope
+    w, kept = Weights(*rest[:10]), rest[10:]
     K = dconv.shape[2] + 1
     sums = w.zeros()
     dxz, dconv, dstate = torch.empty_like(xz), dconv.clone(), dstate.clone()
     for i, tile in reversed(list(enumerate(ctx.tiles))):
         part = xz[tile.events]
-        factors = table.index_select(0, positions[tile.events]) if rope else None
+        factors = table.index_select(0, positions[tile.events])
         conv_before, before, x, z = kept[4 * i : 4 * i + 4]
         h = heads(_laid_out(x, tile, K - 1), w, conv_before, before, tile.grid)
         d = du[tile.events].view_as(z)
@@ -124,8 +111,8 @@ def _backward(ctx: Any, du: Tensor, dconv: Tensor, dstate: Tensor) -> tuple[Tens
         dx, dbefore, dstart = heads_backward(dy, *after, h, w, sums, tile.grid)
         dconv[:, tile.users], dstate[:, tile.users] = dbefore, dstart
         dz = d * _packed(h.y, tile)
-        paths_backward(_packed(dx, tile), dz, part, factors, rope, out=dxz[tile.events])
-    return dxz, dconv, dstate, None, None, None, None, *vars(sums).values()
+        paths_backward(_packed(dx, tile), dz, part, factors, out=dxz[tile.events])
+    return dxz, dconv, dstate, None, None, None, *vars(sums).values()
 
 
 def _laid_out(x: Tensor, tile: Tile, margin: int = 0) -> Tensor:

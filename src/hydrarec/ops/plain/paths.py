@@ -4,24 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Z, X = 1, 2  # which path RoPE turns, as in ``hydrarec.ops.mixer.ROPE``
+
+def paths(xz: Tensor, G: int, c: int, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """(t, 2 G c) -> x and z (t, G, c), of which RoPE turns z; factors (t, 2c) are rows of the table of rotations."""
+    x, z = F.silu(xz).view(len(xz), 2, G, c).unbind(1)
+    return x, _turn(z, factors)
 
 
-def paths(xz: Tensor, G: int, c: int, factors: Tensor | None, rope: int) -> tuple[Tensor, Tensor]:
-    """(t, 2 G c), or (t, G c) for both -> x and z (t, G, c); factors (t, 2c) are rows of the table of rotations."""
-    active = F.silu(xz).view(len(xz), xz.shape[1] // (G * c), G, c)
-    x, z = active[:, 0], active[:, -1]
-    if factors is not None:
-        x, z = (_turn(x, factors), z) if rope == X else (x, _turn(z, factors))
-    return x, z
-
-
-def paths_backward(dx: Tensor, dz: Tensor, xz: Tensor, factors: Tensor | None, rope: int, out: Tensor) -> None:
+def paths_backward(dx: Tensor, dz: Tensor, xz: Tensor, factors: Tensor, out: Tensor) -> None:
     """Writes the gradient of xz."""
-    if factors is not None:
-        dx, dz = (_turn_back(dx, factors), dz) if rope == X else (dx, _turn_back(dz, factors))
-    shared = xz.shape[1] == dx.shape[1] * dx.shape[2]
-    d = dx + dz if shared else torch.stack([dx, dz], 1)
+    d = torch.stack([dx, _turn_back(dz, factors)], 1)
     torch.ops.aten.silu_backward.grad_input(d.reshape(xz.shape), xz, grad_input=out)
 
 

@@ -1,7 +1,7 @@
 """Mamba-2's scan over one tile: matrix products inside chunks and between them (Dao & Gu 2024, section 6).
 
 Between chunks too there is no walk: the states before all chunks are one product of what all chunks add with the decays
-between them. Symbols: H heads times decays, n chunks of Q rows, P channels, N state size, V histories.
+between them. Symbols: H heads, n chunks of Q rows, P channels, N state size, V histories.
 """
 
 import math
