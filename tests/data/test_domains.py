@@ -111,7 +111,7 @@ def test_more_domains_than_codes():
 
 
 @given(st.lists(st.lists(st.integers(0, 8), max_size=6), min_size=1, max_size=9), st.integers(1, 20))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_counts_by_domain(histories, cells):
     names = ["b", "a", "c", "a", "b", "a", "c", "d", "d"]
     offsets = np.cumsum([0, *map(len, histories)])

@@ -21,7 +21,7 @@ def core(frame: pd.DataFrame, min_user: int, min_item: int) -> pd.DataFrame:
             return frame
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     pairs=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 6)), min_size=1, max_size=50),
     min_user=st.integers(1, 5),

@@ -33,7 +33,7 @@ def shops(draw):
 
 
 @given(shops())
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_every_epoch_keeps_shares_and_number_and_all_windows_come_alike(given_shops):
     source, domains, power, seed = given_shops
     mixture = Mixture(source, domains, power, seed)
@@ -64,7 +64,7 @@ def test_every_epoch_keeps_shares_and_number_and_all_windows_come_alike(given_sh
 
 
 @given(shops())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_enough_epochs_show_every_window(given_shops):
     source, domains, power, seed = given_shops
     mixture = Mixture(source, domains, power, seed)
@@ -75,7 +75,7 @@ def test_enough_epochs_show_every_window(given_shops):
 
 
 @given(shops())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_power_1_and_a_single_domain_are_the_data_as_it_is(given_shops):
     source, domains, power, seed = given_shops
     for mixture in (Mixture(source, domains, 1.0, seed), Mixture(source, np.zeros_like(domains), power, seed)):
@@ -124,7 +124,7 @@ def test_batches_of_a_drawn_epoch_begin_anywhere():
 
 
 @given(lengths=ragged(12, users=6), names=st.lists(st.sampled_from("abc"), min_size=9, max_size=9), data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_window_belongs_to_the_domain_of_most_of_its_targets(lengths, names, data):
     items = [data.draw(st.lists(st.integers(0, 8), min_size=n, max_size=n)) for n in lengths]
     offsets = np.cumsum([0, *lengths])
@@ -147,7 +147,6 @@ def test_windows_of_data_without_domains_are_alike(monkeypatch):
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=12), st.integers(0, 200))
-@settings(deadline=None)
 def test_apportioning(weights, more):
     total = len(weights) + more
     counts = apportion(np.array(weights), total)

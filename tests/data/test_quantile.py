@@ -13,7 +13,7 @@ from hydrarec.data.split import first_at_or_after
 NUMBERS = st.one_of(st.integers(0, 9), st.integers(-(2**40), 2**40))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(NUMBERS, min_size=1, max_size=40), st.floats(0, 1), st.integers(1, 40), st.sampled_from([1, 3]), st.data()
 )
@@ -29,7 +29,7 @@ def test_as_numpy_has_it(numbers, quantile, bins, chunk, data):
         assert found.below(numbers[0]) == (values < numbers[0]).sum()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.integers(0, 9), max_size=9), min_size=1, max_size=6), st.integers(0, 10), st.integers(1, 7))
 def test_boundaries_of_histories_longer_and_shorter_than_a_chunk(histories, boundary, chunk):
     offsets = np.cumsum([0, *map(len, histories)])

@@ -86,7 +86,7 @@ def test_no_targets(protocol):
         split(dataset, protocol)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_properties(data):
     lengths = np.array(data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=12)))

@@ -10,7 +10,7 @@ from hydrarec.data.stretches import places, stretch_batch, stretch_pairs
 bounds = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 5)), max_size=8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(bounds)
 def test_stretches_end_to_end(stretches):
     first = np.array([start for start, _ in stretches], np.int64)

@@ -28,7 +28,7 @@ def events():
     return events_of(TrafficConfig(n_events=300_000, n_users=5000, n_items=2000), seed=2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), n_events=st.integers(1, 3000), seed=st.integers(0, 2**32))
 def test_counts_are_as_asked(data, n_events, seed):
     n_users = data.draw(st.integers(1, n_events))

@@ -44,7 +44,7 @@ histories = given(lengths=ragged(30, users=6), max_len=st.integers(0, 12), data=
 
 
 @histories
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_all_windows_cover_each_training_pair_once(lengths, max_len, data):
     shelf = shop(lengths)
     kept = np.array([data.draw(st.integers(0, length)) for length in lengths])
@@ -62,7 +62,7 @@ def test_all_windows_cover_each_training_pair_once(lengths, max_len, data):
 
 
 @histories
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_an_epoch_shows_every_window_once_in_an_order_of_its_own(lengths, max_len, data):
     shelf = shop(lengths)
     every = windows(shelf, shelf.offsets[1:], max_len, "all")
@@ -95,7 +95,7 @@ def test_the_order_changes_with_epoch_and_seed(other):
 
 
 @given(sizes=st.lists(st.integers(1, 20), max_size=30), limit=st.integers(1, 40))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_fill_is_greedy_and_keeps_the_limit(sizes, limit):
     runs = fill(np.array(sizes, np.int64), limit)
     assert [i for run in runs for i in range(run.start, run.stop)] == list(range(len(sizes)))

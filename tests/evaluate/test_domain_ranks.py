@@ -82,7 +82,7 @@ def by_hand(dataset, protocol, parts, model):
 
 
 @given(shops(), PROTOCOLS, st.integers(0, 99), st.integers(1, 12))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_as_item_by_item(dataset, protocol, seed, chunk):
     parts, model, found = measured(dataset, protocol, seed, chunk)
     greater, ties, possible = by_hand(dataset, protocol, parts, model)
@@ -102,7 +102,7 @@ def test_as_item_by_item(dataset, protocol, seed, chunk):
 
 
 @given(shops(), PROTOCOLS)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_one_domain_changes_nothing_but_its_group(dataset, protocol):
     arrays, ids = (dataset.items, dataset.offsets), np.arange(dataset.n_items)
     plain = Dataset.from_arrays(*arrays, item_ids=ids)

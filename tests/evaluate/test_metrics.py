@@ -45,7 +45,7 @@ def test_independent_implementation():
         assert values["MRR"][query] == pytest.approx(float(expected))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(n_items=st.integers(1, 500), k=st.integers(1, 600))
 def test_a_constant_scorer_gets_exactly_chance(n_items, k):
     ranks = rank([(0, torch.full((2, n_items), 7.0))], torch.tensor([0, n_items - 1]))
@@ -56,7 +56,7 @@ def test_a_constant_scorer_gets_exactly_chance(n_items, k):
     assert mrr(greater, ties) == pytest.approx(np.sum(1 / places) / n_items)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(scores=st.lists(st.integers(0, 2), min_size=1, max_size=6), k=st.integers(1, 7))
 def test_ties_are_the_average_over_all_orders(scores, k):
     ranks = rank([(0, torch.tensor([scores]).float())], torch.tensor([0]))

@@ -39,7 +39,7 @@ def test_nan_is_refused():
         rank([(0, torch.tensor([[0.0, torch.nan]]))], torch.tensor([0]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), n_items=st.integers(2, 30), n_queries=st.integers(1, 6), levels=st.integers(1, 30))
 def test_chunks_do_not_matter(data, n_items, n_queries, levels):
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))

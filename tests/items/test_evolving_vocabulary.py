@@ -20,7 +20,7 @@ def days(ids):
     return st.tuples(st.lists(ids, min_size=1, max_size=5, unique=True), st.lists(day, max_size=8))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.one_of(days(SMALL), days(NUMBERS), days(TEXT)))
 def test_an_id_has_one_row_and_keeps_it_until_it_is_evicted(stream):
     first, later = stream
@@ -49,7 +49,7 @@ def test_an_id_has_one_row_and_keeps_it_until_it_is_evicted(stream):
 
 
 @given(days(TEXT))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_saved_and_loaded_it_goes_on_alike(tmp_path_factory, stream):
     first, later = stream
     vocabulary = Vocabulary(pa.array(first))

@@ -86,7 +86,7 @@ def reference(weight, squares, gradient, lr):
     return torch.where(touched[:, None], weight - change, weight), squares
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=12), min_size=1, max_size=4), st.integers(0, 99))
 def test_steps_are_those_of_rowwise_adagrad_on_the_dense_gradient(steps, seed):
     torch.manual_seed(seed)

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hydrarec.errors import InputError
@@ -14,7 +14,6 @@ catalogs = st.lists(numbers, unique=True, max_size=30) | st.lists(words, unique=
 
 
 @given(catalogs, st.lists(numbers | words, max_size=10))
-@settings(deadline=None)
 def test_round_trip_and_unknown_ids(ids, others):
     vocabulary = Vocabulary(pa.array(ids, pa.int64() if not ids else None))
     assert len(vocabulary) == len(ids)
@@ -26,7 +25,6 @@ def test_round_trip_and_unknown_ids(ids, others):
 
 
 @given(catalogs.filter(len), st.data())
-@settings(deadline=None)
 def test_growth_appends_new_ids_once_and_moves_nothing(ids, data):
     vocabulary = Vocabulary(pa.array(ids))
     same_kind = numbers if isinstance(ids[0], int) else words

@@ -57,7 +57,7 @@ def masked(item_domains):
     together=st.booleans(),
     seed=st.integers(0, 999),
 )
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_it_is_the_masked_full_softmax(events, codes, width, scale, chunk, together, seed):
     domains = torch.tensor(sorted(codes, key=lambda code: (code * 3) % 5) if together else codes, dtype=torch.int16)
     given_problem = problem(events, len(codes), width, seed)

@@ -40,7 +40,7 @@ def ours(hidden, catalog, targets, scale, **chunks):
     chunk_items=st.integers(1, 60),
     seed=st.integers(0, 999),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_value_and_gradients_are_those_of_cross_entropy(events, items, width, scale, chunk_events, chunk_items, seed):
     given_problem = problem(events, items, width, seed)
     got = ours(*given_problem, scale, chunk_events=chunk_events, chunk_items=chunk_items)

@@ -61,7 +61,7 @@ def test_at_the_start_it_changes_nothing_and_then_it_learns():
     histories=st.lists(st.lists(st.integers(0, N_ITEMS - 1), min_size=1, max_size=9), min_size=1, max_size=4),
     seed=st.integers(0, 999),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @torch.no_grad()
 def test_whole_in_pieces_and_step_by_step(histories, seed):
     model, random = make(), Random(seed)

@@ -49,7 +49,7 @@ streams = st.lists(
 
 
 @given(streams, st.integers(0, 2**31), st.integers(0, 10**6))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @torch.no_grad()
 def test_observed_in_any_pieces_a_stream_is_its_history(streams, seed, wait):
     random = Random(seed)

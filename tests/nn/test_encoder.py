@@ -74,7 +74,7 @@ def same(got: tuple[list[torch.Tensor], EncoderState], expected: tuple[list[torc
 
 
 @given(config=configs(), lengths=ragged(40, users=3), data=st.data())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_whole_chunks_and_steps_agree(config, lengths, data):
     encoder, rows = make(config), histories(config, lengths)
     whole = encode(encoder, rows)
@@ -93,7 +93,7 @@ def test_a_history_far_longer_than_the_period():
 
 
 @given(config=configs(), lengths=ragged(40))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_users_do_not_see_each_other(config, lengths):
     encoder, rows = make(config), histories(config, lengths)
     together, state = encode(encoder, rows)
@@ -103,7 +103,7 @@ def test_users_do_not_see_each_other(config, lengths):
 
 
 @given(config=configs(), length=st.integers(2, 60), data=st.data())
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_a_later_event_changes_no_earlier_output(config, length, data):
     changed = data.draw(st.integers(1, length - 1))
     encoder, (row,) = make(config), histories(config, [length])

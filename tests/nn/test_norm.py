@@ -2,14 +2,13 @@
 
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hydrarec.nn.norm import unit
 
 
 @given(rows=st.integers(0, 20), width=st.integers(1, 30), exponent=st.integers(-8, 8), seed=st.integers(0, 99))
-@settings(deadline=None)
 def test_value_and_gradient(rows, width, exponent, seed):
     generator = torch.Generator().manual_seed(seed)
     x = (torch.randn(rows, width, generator=generator, dtype=torch.float64) * 10.0**exponent).requires_grad_()

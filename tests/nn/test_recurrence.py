@@ -35,7 +35,7 @@ def draw(lengths, constant, H=3, dtype=torch.complex128):
 
 
 @pytest.mark.parametrize("constant", [True, False])
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(lengths=ragged(9))
 def test_it_is_the_loop_and_so_are_its_gradients(constant, lengths):
     offsets = offsets_of(lengths)

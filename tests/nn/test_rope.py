@@ -13,7 +13,7 @@ def vectors(n=1, seed=0):
 
 
 @given(position=places)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_norms_are_kept(position):
     z = vectors(5)
     turned = rotate(z, torch.full((5,), position))
@@ -21,7 +21,7 @@ def test_norms_are_kept(position):
 
 
 @given(p=places, q=places, shift=places)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_products_depend_on_the_distance_alone(p, q, shift):
     a, b = vectors(seed=1), vectors(seed=2)
 
@@ -46,7 +46,7 @@ def test_half_precision_knows_far_positions():
 
 
 @given(lengths=ragged(30), period=st.integers(1, 20), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_positions_count_on_from_the_start_and_repeat(lengths, period, seed):
     start = torch.randint(100, (len(lengths),), generator=torch.Generator().manual_seed(seed))
     got = positions_of(offsets_of(lengths), start, period)

@@ -52,7 +52,7 @@ def same(got, expected, relative=1e-10):
 
 
 @given(lengths=ragged(30, users=5), size=st.integers(1, 32))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_segments_hold_every_event_once_longest_history_first(lengths, size):
     batch = histories(lengths)
     owner = torch.repeat_interleave(torch.arange(len(lengths)), batch.lengths)
@@ -76,7 +76,7 @@ def test_segments_hold_every_event_once_longest_history_first(lengths, size):
     size=st.sampled_from([1, 2, 7, 16, 64]),
     carried=st.booleans(),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_recomputed_in_segments_loss_and_gradients_are_those_of_the_whole(lengths, size, carried):
     model, batch = hydra(period=16), histories(lengths)
     state = model.resume(histories([3] * len(lengths), seed=1), None)[1].detach() if carried else None

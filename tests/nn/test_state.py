@@ -49,14 +49,14 @@ def test_the_size_does_not_depend_on_the_history():
 
 
 @given(st.integers(0, len(BYTES) - 1))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_truncated_bytes(end):
     with pytest.raises(InputError, match=r"damaged user state.*rebuild"):
         EncoderState.from_bytes(BYTES[:end])
 
 
 @given(place=st.one_of(st.integers(0, HEADER - 1), st.integers(0, len(BYTES) - 1)), flipped=st.integers(1, 255))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_a_damaged_byte(place, flipped):
     damaged = bytearray(BYTES)
     damaged[place] ^= flipped
@@ -70,7 +70,7 @@ def sealed(data):
 
 
 @given(place=st.integers(0, HEADER - 1), value=st.integers(0, 255))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_wrong_header_behind_a_right_checksum(place, value):
     wrong = bytearray(BYTES[:-4])
     wrong[place] = value
@@ -79,7 +79,7 @@ def test_a_wrong_header_behind_a_right_checksum(place, value):
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_bytes_of_something_else(data):
     with pytest.raises(InputError):
         EncoderState.from_bytes(data)

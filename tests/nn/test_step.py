@@ -21,7 +21,7 @@ def agree(state, expected):
 
 
 @given(config=configs())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_steps_are_the_whole(config):
     encoder = make(config)
     rows = histories(config, [7, 7, 7])

@@ -40,7 +40,7 @@ gap = st.one_of(st.sampled_from([0, 1, HOUR, YEAR, 10 * YEAR]), st.integers(0, 2
 
 
 @given(st.lists(gap, min_size=2, max_size=8))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_sums_and_their_gradients(gaps):
     heads = heads_of()
     times = torch.tensor(gaps).cumsum(0).tolist()

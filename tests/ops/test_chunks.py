@@ -9,7 +9,7 @@ layouts = given(lengths=ragged(40, users=6), size=st.integers(1, 12))
 
 
 @layouts
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_counts_levels_and_order(lengths, size):
     layout = chunks(offsets_of(lengths), size)
     assert layout.size == max(1, min(size, max(lengths)))
@@ -26,7 +26,7 @@ def test_counts_levels_and_order(lengths, size):
 
 
 @layouts
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_every_event_lies_in_its_own_place(lengths, size):
     offsets = offsets_of(lengths)
     layout = chunks(offsets, size)
@@ -40,7 +40,7 @@ def test_every_event_lies_in_its_own_place(lengths, size):
 
 
 @layouts
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_there_and_back_with_gradients(lengths, size):
     layout = chunks(offsets_of(lengths), size)
     x = torch.randn(sum(lengths), 2, 3, requires_grad=True)

@@ -37,7 +37,7 @@ def reference(x, weight, bias, state, lengths):
 
 
 @given(taps=st.sampled_from(TAPS), lengths=ragged(9), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_values_state_and_gradients_are_those_of_conv1d(taps, lengths, seed):
     given_problem = problem(taps, lengths, seed)
     outcomes = []

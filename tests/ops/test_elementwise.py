@@ -25,7 +25,7 @@ def compare(run, parts, problem):
 
 @pytest.mark.parametrize("isa", ISAS)
 @given(shape=shapes, threads=st.sampled_from([1, 2]))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_rms_norm(isa, shape, threads):
     problem = {"x": rows(*shape), "weight": rows(1, shape[1], 1)[0] + 2}
     with using(isa, threads):
@@ -38,7 +38,7 @@ def test_rms_norm(isa, shape, threads):
 
 @pytest.mark.parametrize("isa", ISAS)
 @given(shape=shapes, threads=st.sampled_from([1, 2]))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_silu_mul(isa, shape, threads):
     T, d = shape
     with using(isa, threads):

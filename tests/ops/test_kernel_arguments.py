@@ -187,7 +187,7 @@ def fuzzed(operator, arguments, chosen):
 
 @pytest.mark.parametrize("name", FORWARD)
 @given(chosen=changes)
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_forward_never_crashes(name, chosen):
     operator, _, arguments = FORWARD[name]
     fuzzed(operator, arguments(), chosen)
@@ -195,14 +195,14 @@ def test_forward_never_crashes(name, chosen):
 
 @pytest.mark.parametrize("name", [name for name in BACKWARD if name != "silu_mul"])
 @given(chosen=changes)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_backward_never_crashes(name, chosen):
     operator, arguments = BACKWARD[name]()
     fuzzed(operator, arguments, chosen)
 
 
 @given(cuts=st.lists(st.integers(-2, T + 2), max_size=5), ordered=st.booleans(), first=st.sampled_from([0, 0, 0, 1]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_offsets_are_bounds_or_an_error(cuts, ordered, first):
     bounds = [first, *(sorted(cuts) if ordered else cuts), T]
     offsets, U = torch.tensor(bounds), len(bounds) - 1

@@ -53,7 +53,7 @@ def compare(given_problem, sizes):
     seed=st.integers(0, 99),
     begun=st.booleans(),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_values_state_and_gradients_are_those_of_the_reference(isa, taps, sizes, G, F, seed, begun):
     given_problem = problem(taps, sizes, G, F, seed)
     if not begun:
@@ -72,7 +72,7 @@ def test_gradient_through_one_result_alone(part):
 
 
 @given(taps=st.sampled_from(TAPS), sizes=lengths(), F=st.sampled_from([3, 16, 32]), seed=st.integers(0, 999))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_where_the_numbers_lie_does_not_matter(taps, sizes, F, seed):
     given_problem = problem(taps, sizes, F=F, seed=seed)
     generator = torch.Generator().manual_seed(seed)
@@ -88,7 +88,7 @@ def test_where_the_numbers_lie_does_not_matter(taps, sizes, F, seed):
 
 @pytest.mark.parametrize("taps", TAPS)
 @given(sizes=lengths())
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_packed_is_each_history_alone(taps, sizes):
     given_problem = problem(taps, sizes)
     y, after = ours(offsets_of(sizes))(**given_problem)

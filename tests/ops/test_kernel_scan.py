@@ -59,7 +59,7 @@ def compare(given_problem, sizes, forward=1e-6, backward=1e-5, expected=None):
 
 @pytest.mark.parametrize("isa", ISAS)
 @given(kind=kinds, sizes=lengths(), seed=st.integers(0, 99), strength=st.sampled_from([-3.0, 0.0, 3.0]))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_values_and_gradients_are_the_references(isa, kind, sizes, seed, strength):
     with using(isa):
         compare(problem(*kind, sizes, seed, strength), sizes)
@@ -133,7 +133,7 @@ def test_not_a_number_is_not_swallowed(isa, mamba, name):
 
 @pytest.mark.parametrize("mamba", [1, 2])
 @given(sizes=lengths(), seed=st.integers(0, 999))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_where_the_numbers_lie_does_not_matter(mamba, sizes, seed):
     given_problem = problem(mamba, 2, 2, 16, 16, sizes, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -150,7 +150,7 @@ def test_where_the_numbers_lie_does_not_matter(mamba, sizes, seed):
 
 @pytest.mark.parametrize("mamba", [1, 2])
 @given(sizes=lengths())
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_packed_is_each_history_alone(mamba, sizes):
     given_problem = problem(mamba, 2, 2, 5, 6, sizes)
     y, final = scan("kernel", offsets_of(sizes))(**given_problem)

@@ -120,7 +120,7 @@ shapes = st.tuples(
 
 @pytest.mark.parametrize("isa", ISAS)
 @given(sizes=lengths(), shape=shapes, seed=st.integers(0, 99), begun=st.booleans())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_any_shape_is_right(isa, sizes, shape, seed, begun):
     """Looser than above: where all channels are near 0, RMSNorm makes small errors of single precision large."""
     given_problem = problem(sizes, **shape, seed=seed)
@@ -182,7 +182,7 @@ def test_where_the_numbers_lie_does_not_matter():
 
 
 @given(sizes=lengths())
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_packed_is_each_history_alone(sizes):
     given_problem = problem(sizes)
     u, _, final = kernel(sizes)(**given_problem)

@@ -46,7 +46,7 @@ def test_values_and_gradients_are_those_of_the_parts(G, c, E, N, K):
 
 
 @given(sizes=ragged(150, users=9), taps=st.integers(1, 5), rows=st.integers(1, 200), begun=st.booleans())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_wherever_tiles_end(sizes, taps, rows, begun):
     given_problem = problem(sizes, G=2, c=2, E=4, N=2, K=taps)
     if not begun:

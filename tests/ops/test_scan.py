@@ -76,7 +76,7 @@ def test_constant_inputs_give_a_geometric_sum(backend, mamba):
 
 @pytest.mark.parametrize("backend", FAST)
 @given(kind=kinds, lengths=ragged(110), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_back_ends_agree(backend, kind, lengths, seed):
     for dtype in DTYPES[backend]:
         relative = 1e-5 if dtype == torch.float32 else 1e-12
@@ -89,7 +89,7 @@ def test_back_ends_agree(backend, kind, lengths, seed):
 
 @pytest.mark.parametrize("backend", [name for name in FAST if name != "kernel"])
 @given(kind=kinds, lengths=ragged(70, users=3), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_gradients_of_every_input(backend, kind, lengths, seed):
     """Through the outputs and through the final state, in float64."""
     given_problem = problem(*kind, lengths, seed)
@@ -132,7 +132,7 @@ def test_gradcheck(mamba):
 
 @pytest.mark.parametrize("backend", backends)
 @given(kind=kinds, lengths=ragged(60))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_packed_is_each_history_alone(backend, kind, lengths):
     dtype = DTYPES[backend][-1]
     given_problem = problem(*kind, lengths, dtype=dtype)
@@ -146,7 +146,7 @@ def test_packed_is_each_history_alone(backend, kind, lengths):
 
 @pytest.mark.parametrize("backend", backends)
 @given(kind=kinds, length=st.integers(0, 80), cuts=st.lists(st.integers(0, 80), max_size=4))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_chunks_with_the_state_carried_are_the_whole(backend, kind, length, cuts):
     dtype = DTYPES[backend][-1]
     given_problem = problem(*kind, [length], dtype=dtype)

@@ -79,7 +79,7 @@ def test_value_and_gradients(name, events, items, width):
     threads=st.sampled_from([1, 2]),
     seed=st.integers(0, 999),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_any_shape(name, events, items, width, largest, threads, seed):
     agree(name, problem(events, items, width, largest, seed), threads=threads)
 
@@ -199,7 +199,7 @@ def test_halves(name, events, items, width):
     threads=st.sampled_from([1, 2]),
     seed=st.integers(0, 999),
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_halves_of_any_shape(name, events, items, width, threads, seed):
     halves_agree(name, problem(events, items, width, 4.0, seed), threads)
 

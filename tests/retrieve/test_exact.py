@@ -43,7 +43,7 @@ def cases(draw):
 
 
 @given(cases(), st.integers(1, 35), st.integers(1, 31), st.booleans())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_as_a_full_sort_whatever_the_chunks(case, k, chunk, exclude_seen):
     scores, histories, candidates = case
     before = scores.clone()
@@ -80,7 +80,7 @@ def test_bad_requests():
             top_k(chunked(scores, 3), 1, 1, n_items=3, candidates=torch.tensor([1, row]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 700), st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_many_columns_with_ties_and_without_numbers(n, k, seed):
     """As sorting all of a row: blocks of columns, the last one shorter, hide nothing and prefer nobody."""

@@ -50,7 +50,7 @@ def cases(operation, mode):
     count = 0
 
     @given(operation.as_strategy(generation_mode=mode))
-    @settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=12, derandomize=True, database=None, suppress_health_check=[*HealthCheck])
     def holds(case):
         nonlocal count
         case.call_and_validate(checks=CHECKS)

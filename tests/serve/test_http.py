@@ -175,7 +175,7 @@ def test_lists_of_items_in_a_query(client):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_as_many_items_come_as_there_are(clients, data):
     """Whatever is allowed, denied, seen and removed: the best k of what is left, in the order that they have alone."""
     client, items = clients["plain"], range(1, ITEMS + 1)
@@ -402,7 +402,7 @@ events = st.fixed_dictionaries({}, optional=dict.fromkeys(("user", "item", "time
 
 
 @given(st.lists(events, max_size=3), st.dictionaries(st.text(max_size=5), values, max_size=2))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_no_body_makes_the_server_fail(clients, listed, more):
     for name, path in {"events": "/events", "history": "/recommend", "items": "/items"}.items():
         body = {name: listed, **more}
@@ -419,7 +419,7 @@ def test_no_body_makes_the_server_fail(clients, listed, more):
         st.sampled_from(["k", "at", "domain", "filter", "exclude_seen", "query", "id", "limit"]), st.text()
     ),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_no_path_or_query_makes_the_server_fail(clients, user, query):
     path = "".join(f"%{byte:02X}" for byte in user)
     query = {name: value.encode("utf-8", "replace") for name, value in query.items()}

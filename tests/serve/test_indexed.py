@@ -82,7 +82,7 @@ def spread(step):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_whatever_is_asked_as_many_come_as_there_are(engine, hidden, data):
     ranking = engine.items.view.ranking
     ranking = ranking.changed(data.draw(rows(20)), data.draw(rows(50) | st.sampled_from([spread(2), spread(1)])))

@@ -41,7 +41,7 @@ def same(a, b):
 
 
 @given(st.integers(1, 5), st.sampled_from(["float32", "float16"]))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_there_and_back(users, precision):
     state, pack = random_state(users), packer(precision)
     pack.round_(state)

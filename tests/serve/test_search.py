@@ -63,7 +63,7 @@ def test_ids_of_text_and_no_titles():
 
 
 @given(st.text(max_size=20))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_any_text_finds_its_item(text):
     search = Search(pa.table({"item": [1, 2], "events": [0, 0], "title": [text, "x"]}), np.ones(2, bool))
     for query in (text, text.upper(), text.swapcase()):

@@ -232,7 +232,7 @@ def test_threads(store):
 
 @pytest.mark.parametrize("kind", ["disk", "redis"])
 @given(seed=st.integers(0, 2**32))
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_stores_agree(opened, tmp_path, kind, seed):
     draw = random.Random(seed)
     shutil.rmtree(tmp_path / "store", ignore_errors=True)

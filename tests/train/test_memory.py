@@ -24,7 +24,7 @@ def shop(lengths):
 
 
 @given(lengths=ragged(30, users=6), max_len=st.integers(1, 8), batch_events=st.integers(1, 40))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @torch.no_grad()
 def test_after_enough_epochs_every_window_begins_from_its_whole_past(lengths, max_len, batch_events):
     data = shop([max(2, length) for length in lengths])

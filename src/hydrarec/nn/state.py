@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hydrarec.errors import InputError
 
-VERSION = "3"
+VERSION = "4"
 _CHECKSUM = 4  # bytes of it, at the end
 
 

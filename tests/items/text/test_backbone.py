@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from language_models import MINILM, TITLES, needs_llm, needs_minilm, pack, save_llama, save_model
 from safetensors.torch import load_file
@@ -196,7 +196,6 @@ def test_a_sequence_of_the_item_token_alone(llama):
         assert vectors.isfinite().all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 64), max_size=40), st.integers(1, 300))
 def test_micro_batches_hold_every_sequence_once_and_keep_their_size(lengths, at_once):
     groups = micro_batches(lengths, at_once)

@@ -3,7 +3,7 @@ import unicodedata
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hydrarec.config import build
@@ -70,7 +70,6 @@ def plain(text: str) -> str:
     return "".join(each for each in text if unicodedata.category(each) not in ("Cc", "Zs", "Zl", "Zp"))
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text()), min_size=1, max_size=5))
 def test_only_blanks_and_control_characters_change(titles):
     found = texts(pa.table({"item": range(len(titles)), "title": pa.array(titles, pa.string())}))

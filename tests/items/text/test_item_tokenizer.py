@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from language_models import MINILM, TITLES, item_tokenizer, needs_llm, needs_minilm
 
@@ -31,7 +31,6 @@ def test_the_item_token_comes_last_and_is_never_cut(words):
     assert sequences(tokenizer, []) == []
 
 
-@settings(deadline=None)
 @given(text=st.text(), prompt=st.text(max_size=3), most=st.integers(16, 40))
 def test_any_text_is_what_the_models_own_tokenizer_makes_of_it(words, text, prompt, most):
     (sequence,) = sequences(item_tokenizer(words, prompt=prompt, max_tokens=most), [text])

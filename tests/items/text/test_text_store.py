@@ -121,7 +121,7 @@ def test_rows_that_are_not_there(row, counting, tmp_path):
         store.tokens(np.array([0, row]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.one_of(st.none(), st.sampled_from(TITLES), st.text(max_size=3)), max_size=6), max_size=5))
 def test_whatever_is_added_in_whatever_order(words, tmp_path_factory, additions):
     folder, tokenizer = tmp_path_factory.mktemp("texts"), item_tokenizer(words)

@@ -68,7 +68,7 @@ def make_whole(folder, tokenizer, states):
     return there
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(batch=st.integers(0, 5), share=st.floats(0, 1))
 def test_death_after_any_byte_of_a_batch(words, states, tmp_path_factory, batch, share):
     folder, tokenizer = tmp_path_factory.mktemp("dead"), item_tokenizer(words)
@@ -85,7 +85,7 @@ def test_death_after_any_byte_of_a_batch(words, states, tmp_path_factory, batch,
     assert 4 * batch <= there <= min(4 * batch + 4, len(TEXTS))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=st.sampled_from(FILES), share=st.floats(0, 1, exclude_max=True))
 def test_a_file_that_was_cut_off_is_cut_back_to_what_is_whole(words, states, tmp_path_factory, name, share):
     folder, tokenizer = tmp_path_factory.mktemp("cut"), item_tokenizer(words)

@@ -12,7 +12,7 @@ from hydrarec.ops.gpu.layout import cut
 
 
 @given(lengths=ragged(40), size=st.integers(1, 17))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_chunks_cover_every_history_in_order(lengths, size):
     offsets = offsets_of(lengths)
     layout = cut(offsets, size)
@@ -42,7 +42,7 @@ def walk(decay, added, state, lengths):
 
 
 @given(lengths=ragged(20))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_carry_is_the_walk(lengths):
     n = sum(lengths)
     inputs = normal(n, 2, 1).sigmoid(), normal(n, 2, 3), normal(len(lengths), 2, 3)
