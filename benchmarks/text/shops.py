@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hydrarec.data.folder import is_dataset
 from hydrarec.data.prepare import prepare
 from hydrarec.data.protocol import Protocol
-from hydrarec.data.store import Dataset, is_dataset
+from hydrarec.data.store import Dataset
 from hydrarec.evaluate.queries import users_of
 
 SOURCES = Path("../shared/datasets")

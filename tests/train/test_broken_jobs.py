@@ -101,7 +101,7 @@ BAD = {
     "events": (["events.csv", "events.csv"], [{}, {}], "hydrarec prepare", [2, 2]),
     "mapped": ([["--set", "items.storage=mapped", "--set", "loss.kind=sampled"]] * 2, [{}, {}], "mapped", [2, 2]),
     "counts": ([["--model", "popularity"]] * 2, [{}, {}], "counted by one process", [2, 2]),
-    "continue": ([["--continue", "run"]] * 2, [{}, {}], "in one process", [2, 2]),
+    "continue": ([["--continue", "run"]] * 2, [{}, {}], "leave the others out", [2, 2]),
     "procs": ([["--procs", "3"]] * 2, [{}, {}], "torchrun has started 2", [2, 2]),
 }
 
