@@ -11,7 +11,7 @@ from hydrarec.cli import main
 
 README = Path(__file__).parent.parent / "README.md"
 # Blocks that need a clone, downloads or minutes.
-ELSEWHERE = re.compile(r"\b(make|git|demo)\b|\.\./shared")
+ELSEWHERE = re.compile(r"\b(make|git|demo)\b|\.\./shared|\bbenchmarks/")
 QUICK = ("--set", "train.epochs=1", "--set", "model.d_model=8", "--set", "model.n_heads=2")
 
 

@@ -79,7 +79,10 @@ def joined(device: str) -> Iterator[str]:
         )
         yield place
     except HydrarecError as error:
-        if store is None or _first_to_say(store, str(error)):
+        said_first = store is None or _first_to_say(store, str(error))
+        if os.environ["RANK"] == "0":
+            time.sleep(_GRACE)  # its store ends with it, and others may be about to ask whether this was said
+        if said_first:
             raise
         raise SystemExit(2 if isinstance(error, InputError) else 1) from error
     finally:

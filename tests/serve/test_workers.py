@@ -157,14 +157,15 @@ def two_runs(trained, tmp_path):
 
 @contextmanager
 def asking(url, threads=4):
-    """What clients are answered meanwhile: scores by item, and when."""
+    """What clients are answered meanwhile: scores by item, and when they asked."""
     seen, done = [], threading.Event()
 
     def ask():
         with httpx.Client(base_url=url, timeout=60) as client:
             while not done.is_set():
+                began = time.monotonic()
                 with suppress(httpx.HTTPError):  # its worker was killed
-                    seen.append((recommended(client, "quiet-1")[0], time.monotonic()))
+                    seen.append((recommended(client, "quiet-1")[0], began))
 
     asked = [threading.Thread(target=ask) for _ in range(threads)]
     for thread in asked:
@@ -201,7 +202,8 @@ def test_all_workers_take_over_at_a_reload(two_runs, tmp_path):
                 assert number or status["made"] >= 200
                 began, so_far = time.monotonic(), len(seen)
                 wait_for(lambda so_far=so_far: len(seen) > so_far + 12)
-                later = [found for found, when in seen[so_far + 4 :] if when > began]
+                later = [found for found, asked in seen[so_far:] if asked > began]
+                assert later
                 assert all(found == pytest.approx(expected[(number + 1) % 2], abs=1e-3) for found in later)
             point_to(tmp_path)  # no run
             assert server.client.post("/admin/reload").status_code == 202
