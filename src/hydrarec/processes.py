@@ -79,9 +79,11 @@ def joined(device: str) -> Iterator[str]:
         )
         yield place
     except HydrarecError as error:
-        said_first = store is None or _first_to_say(store, str(error))
+        if store is None:
+            raise
+        said_first = _first_to_say(store, str(error))
         if os.environ["RANK"] == "0":
-            time.sleep(_GRACE)  # its store ends with it, and others may be about to ask whether this was said
+            time.sleep(_GRACE)  # the store ends with it, and others may be about to ask whether this was said
         if said_first:
             raise
         raise SystemExit(2 if isinstance(error, InputError) else 1) from error

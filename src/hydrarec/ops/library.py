@@ -74,7 +74,7 @@ def _argument(value: "Sequence[int] | Sequence[Tensor | None] | float | int") ->
         return ctypes.c_int64(value)
     if value and isinstance(value[0], int):
         return (ctypes.c_int64 * len(value))(*value)  # type: ignore[misc]  # the first is an int, so all are
-    return (ctypes.c_void_p * len(value))(*(None if v is None else v.data_ptr() for v in value))  # type: ignore
+    return (ctypes.c_void_p * len(value))(*(None if v is None else v.data_ptr() for v in value))  # type: ignore[union-attr]  # no ints
 
 
 def library_path() -> Path:
