@@ -29,6 +29,15 @@ def test_by_hand():
     assert flops(work, Position(), model)["trainable_parameters"] == layers
 
 
+def test_what_does_not_learn_costs_no_gradient_of_its_weights():
+    model = SASRec(SASRecConfig(d_model=8, max_len=10), 6)
+    layers, scores = sum(p.numel() for p in model.encoder.parameters()), 8 * 6
+    model.items.weight.requires_grad_(False)
+    assert Work.of(model, DATA, COUNTS, None, None).event == 6 * layers + 4 * scores
+    model.encoder.requires_grad_(False)
+    assert Work.of(model, DATA, COUNTS, None, None).event == 4 * (layers + scores)
+
+
 def test_candidates_are_those_of_the_targets_own_set():
     model = SASRec(SASRecConfig(d_model=8, max_len=10), 6)
     whole = Work.of(model, DATA, COUNTS, np.zeros(6, int), None)

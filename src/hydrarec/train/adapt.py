@@ -100,10 +100,18 @@ def _again(run: Run, adapted: Run, progress: Progress, device: str) -> dict[str,
     model, new = run.model(), adapted.model()
     assert isinstance(model, NeuralModel)
     assert isinstance(new, NeuralModel)
+    known = run.metrics.get("test")  # a run may have been trained without
+    before = known["metrics"] if known else _measure(run, model, dataset, progress, device)
     _bring_back(run, model, adapted, new, progress)
+    after = _measure(run, model, dataset, progress, device)
+    return {"fingerprint": dataset.fingerprint, "metrics": before, "after": after}
+
+
+def _measure(run: Run, model: NeuralModel, dataset: Dataset, progress: Progress, device: str) -> dict[str, float]:
+    """Metrics of ``model`` on the test split of what ``run`` was trained on."""
     parts = split(dataset, run.protocol)
     with progress.task("test before", total=len(parts.test), unit="targets") as task:
-        measured = evaluate(
+        return evaluate(
             model.to(device),
             dataset,
             parts.test,
@@ -112,12 +120,7 @@ def _again(run: Run, adapted: Run, progress: Progress, device: str) -> dict[str,
             max_len=run.settings.train.reads,
             progress=counter(task),
             device=device,
-        )
-    return {
-        "fingerprint": dataset.fingerprint,
-        "metrics": run.metrics["test"]["metrics"],
-        "after": measured.metrics,
-    }
+        ).metrics
 
 
 @torch.no_grad()

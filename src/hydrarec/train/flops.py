@@ -19,20 +19,22 @@ from hydrarec.train.checkpoint import Position
 class Work:
     """Operations, a multiplication and an addition each counted, of a training's parts.
 
-    A product of a vector with a matrix of n numbers is 2 n forward and 4 n backward. What attention and scans do
-    between events, what norms and activations do, and padding are left out; of a language model, so is attention,
-    little on texts of some tens of tokens.
+    A product of a vector with a matrix of n numbers is 2 n forward and 2 n backward, and as much again where the matrix
+    learns. What attention and scans do between events, what norms and activations do, and padding are left out; of a
+    language model, so is attention, little on texts of some tens of tokens.
 
     Attributes:
         event: of the sequence layers and the scores of an event's candidates, forward and backward.
         step: of the map of the text vectors of all items.
-        token_forward, token_backward: of the language model.
+        token_forward, token_backward: of the layers of the language model that are run for each token that is read.
+        once: of its lower layers, where they read every text once.
     """
 
     event: float
     step: float
     token_forward: float
     token_backward: float
+    once: float
 
     @classmethod
     def of(
@@ -49,14 +51,26 @@ class Work:
         if sets is not None:
             sizes = np.bincount(sets)[sets]
             candidates = float((sizes * counts).sum() / max(counts.sum(), 1))
+        scores = d * candidates
         layers = model.parameter_counts()["encoder"]
-        mapped = model.items.project.weight.numel() * dataset.n_items if isinstance(model.items, TextItems) else 0
-        read, learned = (0, 0) if tuning is None else (tuning.parameters["read"], tuning.parameters["learning"])
+        learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        learning -= sum(p.numel() for p in model.items.parameters() if p.requires_grad)
+        items, read, learned, once, live = model.items, 0, 0, 0, False
+        if tuning is not None:
+            read, learned = tuning.parameters["read"], tuning.parameters["learning"]
+            once, live = tuning.parameters["lower"] * tuning.tokens_of_all, tuning.learns
+        parameters = list(items.parameters())  # rows that a rowwise optimiser trains are none of them
+        learn_items = items.n_learned > sum(p.numel() for p in parameters) or any(p.requires_grad for p in parameters)
+        step = 0
+        if isinstance(items, TextItems):
+            mapped = items.project.weight.numel() * len(items.vectors)
+            step = 2 * mapped * (1 + items.project.weight.requires_grad + live)
         return cls(
-            event=6 * (layers + d * candidates),
-            step=6 * mapped,
+            event=4 * (layers + scores) + 2 * (learning + learn_items * scores),
+            step=step,
             token_forward=2 * read,
             token_backward=2 * read + 2 * min(learned, read),
+            once=2 * once,
         )
 
 
@@ -76,7 +90,8 @@ def flops(work: Work, position: Position, model: nn.Module) -> dict[str, Any]:
     return {
         "tokens_forward": forward,
         "tokens_backward": backward,
-        "flops": work.event * position.events
+        "flops": work.once * (forward > 0)
+        + work.event * position.events
         + work.step * position.step
         + work.token_forward * forward
         + work.token_backward * backward,

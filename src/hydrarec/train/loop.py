@@ -42,7 +42,7 @@ class Fit:
 
     The caller seeds torch before it builds the model. With ``checkpoints``, training goes on from the newest one.
     ``validate`` gives metrics by name, and may give ``domains``, the same by domain. ``tuning`` trains a language model
-    along.
+    along. ``position`` counts what was done before the first step.
 
     Several processes share each batch, and hold the same model after each step. The first one writes.
     """
@@ -58,6 +58,7 @@ class Fit:
         log: Log | None = None,
         report: Report = lambda events, text: None,
         tuning: Tuning | None = None,
+        position: Position | None = None,
     ) -> None:
         self.model, self.config, self.loss = model, config, loss
         self.validate, self.checkpoints, self.report = validate, checkpoints, report
@@ -65,7 +66,7 @@ class Fit:
         self.encode, self.tuning = encoder(model, config), tuning
         self.optimiser = adamw(model, config, tuning.config.lr if tuning else None)
         self.rows = rowwise(model)
-        self.position = Position()
+        self.position = position or Position()
         self.best: dict[str, Tensor] = {}
         self.memory: Memory | None = None  # where windows go on from each other
         self._remembered: EncoderState | None = None  # what a checkpoint had of it

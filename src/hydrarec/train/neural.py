@@ -28,7 +28,7 @@ from hydrarec.train.log import Log
 from hydrarec.train.loop import SELECT, Fit
 from hydrarec.train.run import Run, open_run
 from hydrarec.train.settings import Settings
-from hydrarec.train.start import Shared, freeze, hash_of_weights, take_over
+from hydrarec.train.start import Shared, StartConfig, freeze, hash_of_weights, take_over
 from hydrarec.train.windows import training_windows
 
 
@@ -55,11 +55,14 @@ def fit_neural(
     items, tuning = new_items(settings.items, dataset, settings.model.d_model, counts, progress, run.table)
     model = kind.for_data(settings.model, dataset, items)
     if start.run:
-        _start_from(Path(start.run), start.weights, model, dataset)
-        freeze(model, start.mode)
-        if start.mode != "zero-shot" and not any(parameter.requires_grad for parameter in model.parameters()):
-            raise InputError(f"with start.mode={start.mode} nothing would learn; --set items.adapter=16 adds adapters")
+        _start_from(start, model, dataset)
     model.to(device)
+    position = Position()
+    if tuning:
+        tuning.backbone.to(device)
+        if start.run:  # what was learned there reads the texts here
+            tuning.refresh()
+            position.tokens_forward, _ = tuning.take_counts()
     total = round(training_windows(dataset, parts.train_ends, config).events * config.epochs)
     selecting = selecting_protocol(run.protocol)
 
@@ -72,7 +75,7 @@ def fit_neural(
     work = Work.of(model, dataset, counts, sets, tuning)
     if start.mode == "zero-shot":
         model.eval()
-        facts = _facts(Position(), model, work)
+        facts = _facts(position, model, work)
         if len(parts.valid):
             facts["validation"] = {SELECT: validate(model)[SELECT]}
         return model, facts
@@ -87,7 +90,8 @@ def fit_neural(
         validate=validate if len(parts.valid) else None,
         checkpoints=run.checkpoints,
         log=Log(run.path / "log.jsonl"),
-        tuning=tuning,
+        tuning=tuning if tuning and tuning.learns else None,
+        position=position,
     )
     done = min(total, total * fit.position.epoch // config.epochs + fit.position.batch * config.batch_events)
     with progress.task("train", total=total, done=done, unit="events") as task:
@@ -130,14 +134,19 @@ def _contrasted(settings: Settings, dataset: Dataset, counts: np.ndarray) -> np.
     return sets
 
 
-def _start_from(path: Path, weights: str, model: NeuralModel, dataset: Dataset) -> None:
+def _start_from(start: StartConfig, model: NeuralModel, dataset: Dataset) -> None:
+    """Give ``model`` the weights of a trained run, and leave learning what is to."""
+    path = Path(start.run)
     run = open_run(path)
-    if hash_of_weights(path) != weights:
+    if hash_of_weights(path) != start.weights:
         raise InputError(f"{path} has changed since this training began; begin again with --resume never")
     trained = run.model()
     if not isinstance(trained, NeuralModel):
         raise InputError(f"{path} holds a model that counts ({trained.name}); name a trained neural model")
     take_over(model, trained, _shared(dataset, run))
+    freeze(model, start.mode)
+    if start.mode != "zero-shot" and not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(f"with start.mode={start.mode} nothing would learn; --set items.adapter=16 adds adapters")
 
 
 def _shared(dataset: Dataset, run: Run) -> Shared:

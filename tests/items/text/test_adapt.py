@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from language_models import needs_llm
@@ -12,6 +13,8 @@ from test_text_training import LOO, cache, settings, shop  # noqa: F401 (a fixtu
 from hydrarec.cli import main
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
+from hydrarec.files import write_json
+from hydrarec.items.text.reader import TextReader
 from hydrarec.progress import Silent
 from hydrarec.train.adapt import adapt
 from hydrarec.train.run import open_run
@@ -96,6 +99,34 @@ def test_what_learns(trained, mode):
     cost = new.metrics["cost"]
     assert 0 < cost["trainable_parameters"] <= cost["stored_parameters"]
     assert (cost["trainable_parameters"] == 2 * 16 * 8) == (mode == "adapter")
+
+
+def reads_as_it_says(run):
+    """The vectors of a run are those of its language model as it was saved."""
+    items = run.model().items
+    read = TextReader(run.settings.items, items).read(pa.array(OTHER_TITLES), Silent())
+    np.testing.assert_allclose(items.vectors, items.with_vectors(torch.arange(6), read), atol=1e-6)
+
+
+@pytest.mark.parametrize("tuning", ["lora", "cached", "full"])
+@pytest.mark.parametrize("mode", ["zero-shot", "head"])
+def test_a_language_model_that_has_learned_reads_new_texts_as_it_is_now(trained, mode, tuning):
+    run = trained(**{"items.tuning.mode": tuning, "items.tuning.every": 2, "items.tuning.tokens": 8})
+    new = adapted(run, mode, overrides=["train.epochs=2"])
+    assert not changed(weights(run), weights(new), "items.learned")
+    reads_as_it_says(new)
+    cost = new.metrics["cost"]
+    assert cost["tokens_forward"] > cost["tokens_backward"] == 0
+    assert cost["flops"] > 0
+
+
+def test_a_run_that_was_not_tested_is_tested_when_it_is_adapted(trained):
+    run = trained()
+    expected = run.metrics["test"]["metrics"]
+    write_json(run.path / "metrics.json", {name: run.metrics[name] for name in run.metrics if name != "test"})
+    was = adapted(run, "zero-shot").metrics["before"]
+    assert was["metrics"] == pytest.approx(expected)
+    assert was["after"] == pytest.approx(expected)
 
 
 def test_a_language_model_that_goes_on_learning_reads_old_texts_again(trained):

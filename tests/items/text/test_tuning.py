@@ -209,3 +209,13 @@ def test_only_adapters_and_the_row_of_item_learn_and_with_upper_layers_only_thei
     assert sum(map(np.prod, (parameter.shape for parameter in learned(adapters=0, layers=0).values()))) > 1e4
     with pytest.raises(InputError, match=r"items\.tuning\.layers is 3; the language model has 2"):
         learned(adapters=4, layers=3)
+
+
+def test_lower_layers_are_counted_apart(llama, tmp_path):
+    whole = Setup(llama, tmp_path / "whole", mode="full").tuning
+    upper = Setup(llama, tmp_path / "upper", mode="full", layers=1).tuning
+    assert upper.parameters["learning"] < whole.parameters["learning"]
+    assert whole.parameters["lower"] == 0 < upper.parameters["lower"]
+    assert upper.parameters["read"] + upper.parameters["lower"] == whole.parameters["read"]
+    lengths = {text: len(upper._texts.tokens(upper._texts.lookup([text]))[0]) for text in TEXTS if text}
+    assert upper.tokens_of_all == sum(lengths.values())

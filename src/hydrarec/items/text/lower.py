@@ -31,8 +31,7 @@ class LowerLayers:
         self._layers = stack(backbone.model)
         self._cut = len(self._layers) - upper
         self._offsets = offsets
-        weight: Tensor = next(backbone.model.parameters())
-        self._dtype, self._device = weight.dtype, weight.device
+        self._dtype = next(backbone.model.parameters()).dtype
         self._folder = tempfile.TemporaryDirectory(prefix="hydrarec-layers-")
         shape = (max(1, int(offsets[-1])), backbone.width)
         size = shape[0] * shape[1]
@@ -47,7 +46,7 @@ class LowerLayers:
         if len(new):
             self._read(texts[new], *_some(tokens, offsets, new))
         of_each = [self._states[self._offsets[text] : self._offsets[text + 1]] for text in texts]
-        states = torch.cat(of_each).to(self._device)  # (T, h)
+        states = torch.cat(of_each).to(next(self._backbone.model.parameters()).device)  # (T, h)
         with self._replaced(self._layers[self._cut :], lambda place: states[place]) as places:
             run = reading(self._backbone.model)
 

@@ -17,7 +17,7 @@ from hydrarec.items.text.backbone import Backbone
 from hydrarec.items.text.items import TextItems
 from hydrarec.items.text.lower import LowerLayers
 from hydrarec.items.text.store import TextStore
-from hydrarec.items.text.trainable import make_trainable
+from hydrarec.items.text.trainable import make_trainable, stack
 
 
 class Tuning:
@@ -25,7 +25,8 @@ class Tuning:
 
     Attributes:
         tokens_forward, tokens_backward: read since they were last taken, without padding.
-        parameters: how many numbers are ``learning``, and how many are in the matrices that a token is ``read`` by.
+        parameters: how many numbers are ``learning``, how many are in the matrices that a token is ``read`` by, and how
+            many in those below, which read it once.
 
     Args:
         items: given the parameters that learn.
@@ -43,9 +44,11 @@ class Tuning:
         items.learned = as_dict(learned)
         if config.mode == "cached":
             items.register_buffer("gathered", torch.zeros_like(items.vectors))
+        above = stack(backbone.model)[-config.layers :] if config.layers else [backbone]
         self.parameters = {
             "learning": sum(parameter.numel() for parameter in learned.values()),
-            "read": sum(part.weight.numel() for part in backbone.modules() if isinstance(part, nn.Linear)),
+            "read": sum(_in_matrices(part) for part in above),
+            "lower": _in_matrices(backbone) - sum(_in_matrices(part) for part in above),
         }
         self.tokens_forward = self.tokens_backward = 0
         self._distinct, self._entry = np.unique(rows, return_inverse=True)  # one sequence, whatever items share it
@@ -55,6 +58,16 @@ class Tuning:
             padding = np.zeros((self._distinct < 0).sum(), np.int64)  # no text is an empty one
             self._lower = LowerLayers(backbone, np.concatenate([padding, offsets]), config.layers)
         self._live: tuple[np.ndarray, Tensor, Tensor] | None = None  # entries, their vectors, the leaf the loss saw
+
+    @property
+    def learns(self) -> bool:
+        """Whether the language model does: a start may leave it as it is."""
+        return any(parameter.requires_grad for parameter in self.items.learned.values())
+
+    @property
+    def tokens_of_all(self) -> int:
+        """In the texts of the catalog, those that items share counted once."""
+        return self._tokens(np.flatnonzero(self._distinct >= 0))
 
     def before(self, rows: Tensor) -> None:
         """Give the items of a step's events and targets (n,) live vectors."""
@@ -159,6 +172,10 @@ class Tuning:
         rows = np.flatnonzero(of_items >= 0)
         to = torch.from_numpy(rows).to(vectors.device)
         return self.items.with_vectors(to, vectors[torch.from_numpy(of_items[rows]).to(vectors.device)])
+
+
+def _in_matrices(part: nn.Module) -> int:
+    return sum(inner.weight.numel() for inner in part.modules() if isinstance(inner, nn.Linear))
 
 
 def as_dict(parameters: dict[str, nn.Parameter]) -> nn.ParameterDict:
