@@ -66,9 +66,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path, help="a folder that hydrarec prepare made")
     parser.add_argument("--protocol", choices=("loo", "hstu"), required=True)
+    parser.add_argument("--exclude-seen", action="store_true", help="as the table has it; protocol hstu does anyway")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    export(Dataset.open(given.dataset), Protocol.named(given.protocol), given.out)
+    changes = {"exclude_seen": True} if given.exclude_seen else {}
+    export(Dataset.open(given.dataset), Protocol.named(given.protocol, **changes), given.out)
 
 
 if __name__ == "__main__":

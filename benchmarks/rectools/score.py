@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydrarec.compare.values import pack
+from hydrarec.compare.record import of_queries
 from hydrarec.data.batch import Batch
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.split import split
@@ -25,7 +25,6 @@ from hydrarec.data.store import Dataset
 from hydrarec.data.stretches import stretch_batch
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import evaluate
-from hydrarec.evaluate.metrics import ndcg
 from hydrarec.evaluate.queries import users_of
 from hydrarec.files import read_json, write_json
 from hydrarec.machine import machine
@@ -116,19 +115,30 @@ def result(dataset: Dataset, run: Path, data: str) -> dict[str, Any]:
         "run": str(run),
         "protocol": protocol.split,
         "parameters": facts["parameters"],
+        "item_bytes": 4 * facts["parameters"]["items"],
         "peak_memory_bytes": facts["peak_memory_bytes"],
         "epochs": facts["epochs"],
         "fingerprint": dataset.fingerprint,
         "seed": order["seed"],
         "machine": machine() | facts["machine"],
         **costs(facts, len(parts.valid) > 0),
+        "cost": {
+            "seconds": facts["curve"][-1]["seconds"],
+            "tokens_forward": 0,
+            "tokens_backward": 0,
+            "flops": None,  # nobody counted them
+            "trainable_parameters": sum(facts["parameters"].values()),
+            "stored_parameters": sum(facts["parameters"].values()),
+            "peak_memory_bytes": facts["peak_memory_bytes"],
+        },
         "sees_request_time": facts["sees_request_time"],
         "protocol_fields": protocol.to_dict(),
         "recipe": {"model": {"name": order["model"], **order["settings"]}, "train": {"epochs": order["epochs"]}},
         "data": {"users": dataset.n_users, "items": dataset.n_items, "events": dataset.n_events},
         **measured.to_dict(),
-        "ndcg10": pack(ndcg(measured.greater, measured.ties, 10), "f4"),
+        **of_queries(measured.greater, measured.ties),
         "query_users": None,
+        "part": "test",
         "rectools": {name: facts[name] for name in ("versions", "curve")},
     }
 

@@ -70,6 +70,8 @@ def made_record(plan, slot, values, *, validation=0.2, users=None, seconds=100.0
         "run": "runs/x",
         "protocol": slot.table.protocol.split,
         "parameters": {"items": 640, "encoder": 93_648 if neural else 0},
+        "item_bytes": 2560,
+        "cost": {"seconds": seconds, "flops": 1e9},
         "seconds": seconds,
         "peak_memory_bytes": 512 * 2**20,
         "epochs": 2,
@@ -95,10 +97,13 @@ def made_record(plan, slot, values, *, validation=0.2, users=None, seconds=100.0
         owners = np.arange(len(values)) if users is None else np.asarray(users)
         found |= {
             "metrics": {"HR@10": float((values > 0).mean()), "NDCG@10": float(values.mean())},
+            "part": "test",
             "intervals": {},
+            "groups": {},
             "users": len(np.unique(owners)),
             "queries": len(values),
             "ndcg10": pack(values, "f4"),
+            "hr10": pack(values > 0, "f4"),
             "query_users": None if users is None else pack(owners, "i4"),
         }
     found |= changes

@@ -154,6 +154,10 @@ def test_what_is_not_run_here_is_there_when_its_file_is(plan_of, row, label):
     made_record(plan, slot, [0.5, 0.0], recipe={"their": "own"})
     assert [name for name in by_name(plan) if label in name] == [f"shop-loo/{label}-2"]
     assert plan.finished(slot)["recipe"] == {"their": "own"}
+    protocol = {**slot.table.protocol.to_dict(), "exclude_seen": True}
+    made_record(plan, slot, [0.5, 0.0], protocol_fields=protocol)
+    with pytest.raises(InputError, match=rf"{label}-2.json was made .*\(protocol.exclude_seen was True, now False\)"):
+        plan.finished(slot)
 
 
 def test_a_result_from_before_settings_were_settled_counts_with_what_stayed(plan_of):

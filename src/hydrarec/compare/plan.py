@@ -108,14 +108,18 @@ class Plan:
         """What the file of a slot says; None where there is none.
 
         Raises:
-            InputError: it was made with other settings than those that the comparison now has.
+            InputError: it was made with other settings than those that the comparison now has, or, where the comparison
+                does not run it, under another protocol.
         """
         file = self.file(slot)
         if not file.exists():
             return None
         found: dict[str, Any] = read_json(file, remedy="restore it, or delete it to run again")
         job = self.job(slot) if slot.model.runs_here else None
-        if job is not None and (other := _difference(found, job)):
+        other = _difference(found, job) if job else None
+        if not slot.model.runs_here:
+            other = _other_protocol(found, slot.table.protocol)
+        if other:
             raise InputError(f"{file} was made with other settings ({other}); delete it to run again")
         if slot.trial is None and found.get("part", "test") != self.spec.part:
             raise InputError(f"{file} was measured on {found.get('part', 'test')}, not {self.spec.part}; delete it")
@@ -157,16 +161,25 @@ class Plan:
 
 def _difference(found: dict[str, Any], job: Job) -> str | None:
     """The first setting in which a result is another run than ``job``."""
-    now = {**job.settings.to_dict(), "protocol": job.slot.table.protocol.to_dict()}
     try:
-        made = {
-            **Settings.from_dict(without_settled(found["recipe"]), "recipe").to_dict(),
-            "protocol": Protocol.from_dict(found["protocol_fields"]).to_dict(),
-        }
+        made = Settings.from_dict(without_settled(found["recipe"]), "recipe").to_dict()
     except (InputError, KeyError, TypeError) as error:
         return str(error)
-    for section, values in now.items():
-        for key in sorted({*values, *made[section]}):
-            if values.get(key) != made[section].get(key):
-                return f"{section}.{key} was {made[section].get(key)}, now {values.get(key)}"
+    now = job.settings.to_dict()
+    other = (_first_other(section, made[section], values) for section, values in now.items())
+    return next((each for each in other if each), None) or _other_protocol(found, job.slot.table.protocol)
+
+
+def _other_protocol(found: dict[str, Any], protocol: Protocol) -> str | None:
+    try:
+        made = Protocol.from_dict(found["protocol_fields"]).to_dict()
+    except (InputError, KeyError, TypeError) as error:
+        return str(error)
+    return _first_other("protocol", made, protocol.to_dict())
+
+
+def _first_other(section: str, made: dict[str, Any], now: dict[str, Any]) -> str | None:
+    for key in sorted({*now, *made}):
+        if now.get(key) != made.get(key):
+            return f"{section}.{key} was {made.get(key)}, now {now.get(key)}"
     return None

@@ -10,6 +10,7 @@ from hydrarec.compare.values import pack
 from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset
 from hydrarec.evaluate.evaluate import evaluate
+from hydrarec.evaluate.groups import of_domains
 from hydrarec.evaluate.metrics import hit_rate, ndcg
 from hydrarec.evaluate.queries import users_of
 from hydrarec.train.loop import SELECT
@@ -60,8 +61,10 @@ def record(run: Run, dataset: Dataset, about: dict[str, Any], part: Part | None)
     positions = getattr(parts, part)
     measured, greater, ties = _measured(run, dataset, parts, part)
     several = measured["users"] < measured["queries"]
+    domains = of_domains(measured["groups"])
     return found | {
         "part": part,
+        **({"domains": domains} if domains else {}),
         **{key: measured[key] for key in ("metrics", "users", "queries", "intervals", "groups")},
         **of_queries(greater, ties),
         "query_users": pack(users_of(dataset, positions), "i4") if several else None,
