@@ -1,11 +1,15 @@
 import json
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from hydrarec.errors import InputError
+from hydrarec import files
+from hydrarec.errors import HydrarecError, InputError
 from hydrarec.files import alone_in, read_json, whole_file, whole_folder, write_json
 
 
@@ -72,6 +76,62 @@ with alone_in(pathlib.Path({str(tmp_path)!r})):
         pass
 
 
+OVERWRITES = """
+import itertools, pathlib, sys
+from hydrarec.files import whole_folder
+for number in itertools.count():
+    with whole_folder(pathlib.Path(sys.argv[1]), overwrite=True) as folder:
+        for name in "abc":
+            (folder / name).write_text(str(number))
+    print(number, flush=True)
+"""
+
+
+def test_killed_at_any_moment_of_overwriting_a_folder_is_there_and_whole(tmp_path):
+    path = tmp_path / "set"
+    draw = random.Random(0)
+    for _ in range(8):
+        with subprocess.Popen([sys.executable, "-c", OVERWRITES, path], stdout=-1, text=True) as other:
+            assert other.stdout is not None
+            for _ in range(3):
+                other.stdout.readline()
+            time.sleep(0.02 * draw.random())
+            other.kill()
+        assert names(path) == ["a", "b", "c"]
+        assert len({(path / name).read_text() for name in "abc"}) == 1
+    with whole_folder(path, overwrite=True):
+        pass
+    assert names(tmp_path) == ["set"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch, at_once):
+    path = tmp_path / "set"
+    with whole_folder(path) as folder:
+        (folder / "a").touch()
+    if at_once:
+        monkeypatch.setattr(files, "_exchange", Mock(side_effect=OSError(5, "Input/output error")))
+    else:
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+        rename = Path.rename
+        monkeypatch.setattr(
+            Path, "rename", lambda self, to: rename(self, to if self.name != "set" or to != path else tmp_path / "a/b")
+        )
+    with pytest.raises(HydrarecError, match="nothing was changed"), whole_folder(path, overwrite=True) as folder:
+        (folder / "b").touch()
+    assert names(path) == ["a"]
+    assert names(tmp_path) == ["set"]
+
+
+def test_where_names_cannot_change_places_at_once_they_do_so_in_two_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    for name in "ab":
+        with whole_folder(tmp_path / "set", overwrite=True) as folder:
+            (folder / name).touch()
+    assert names(tmp_path / "set") == ["b"]
+    assert names(tmp_path) == ["set"]
+
+
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
     path = tmp_path / "s[e]t"
     program = f"""
@@ -93,6 +153,6 @@ with whole_folder(pathlib.Path({str(path)!r})) as folder:
     assert half.exists()
     with whole_folder(path, overwrite=True) as mine:
         (mine / "b").touch()
-    assert not half.parent.exists()
+    assert not half.parent.parent.exists()
     assert names(tmp_path) == [".s[e]t.mine", "s[e]t"]
     assert names(path) == ["b"]

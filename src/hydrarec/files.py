@@ -4,6 +4,8 @@ Everything is written under a temporary name beside its place, flushed to disk, 
 disk leaves the old content, or nothing.
 """
 
+import ctypes
+import errno
 import glob
 import json
 import os
@@ -42,6 +44,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
+        _sync(path.parent)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise HydrarecError(f"cannot write {path}: {reason}; nothing was changed") from error
@@ -53,7 +56,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder; on success it becomes ``path``, on any error it is removed.
 
-    What a process that was killed left of it is removed by the next one for the same ``path``.
+    On Linux there is no moment without a folder ``path`` where one was before. What a process that was killed left of it is removed by the next one for the same ``path``.
 
     Raises:
         InputError: ``path`` exists and ``overwrite`` is false.
@@ -63,26 +66,53 @@ def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise InputError(f"{path} exists already; choose another name, or overwrite it (--overwrite)")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_behind(path)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = place / path.name
     try:
-        with _owned(temporary):
-            yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _sync(file)
-        temporary.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.rename(old / path.name)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
+        with _owned(place):
+            temporary.mkdir()
+            try:
+                yield temporary
+                for inside in (temporary, *temporary.rglob("*")):
+                    if inside.is_dir() or inside.is_file():
+                        _sync(inside)
+                _take_place(temporary, path)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)  # what was half done, or was there before
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise HydrarecError(f"cannot write {path}: {reason}; nothing was changed") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _take_place(new: Path, path: Path) -> None:
+    """Give the folder ``new`` the name ``path``, and what had it before that of ``new``."""
+    if not path.exists():
+        new.rename(path)
+    elif not _exchange(new, path):
+        old = new.with_name(f"{new.name}.old")
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+    _sync(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places at one moment; false where the system or the disk cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):  # not Linux
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
+        return True
+    if (number := ctypes.get_errno()) in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(other))
 
 
 @contextmanager
