@@ -58,6 +58,27 @@ def test_a_damaged_file_is_named_with_the_remedy(content, tmp_path):
         read_json(path, remedy="make it again")
 
 
+def test_what_is_replaced_while_it_is_read_is_read_again(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for path in (one, two):
+        write_json(path, 0)
+    began = []
+
+    def read():
+        found = [read_json(one, remedy="")]
+        began.append(found)
+        if len(began) < 3:  # another process writes both
+            for path in (one, two):
+                write_json(path, len(began))
+        if len(began) == 1:
+            raise HydrarecError("torn")
+        return [*found, read_json(two, remedy="")]
+
+    assert files.at_rest([one, two, tmp_path / "none"], read) == [2, 2]
+    with pytest.raises(HydrarecError, match="it is wrong"):
+        files.at_rest([one], Mock(side_effect=HydrarecError("it is wrong")))
+
+
 def test_one_process_at_a_time(tmp_path):
     program = f"""
 import pathlib, sys

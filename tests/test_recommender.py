@@ -12,6 +12,7 @@ from events import DAY, FIRST, ITEMS, LENGTH, TINY, USERS, event_table, history,
 
 from hydrarec import Dataset, InputError, Protocol, Recommender, prepare
 from hydrarec.models.registry import NAMES
+from hydrarec.train.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +376,22 @@ def test_a_run_moves_and_is_copied(tmp_path, hydra):
     with pytest.raises(InputError, match="exists already"):
         hydra.save(tmp_path / "moved")
     hydra.save(tmp_path / "moved", overwrite=True)
+
+
+def test_a_run_that_is_replaced_while_it_is_opened_is_opened_again(tmp_path, hydra, markov, monkeypatch):
+    hydra.save(tmp_path / "run")
+    read, times = Run.model, []
+
+    def model(run):
+        if not times:
+            markov.save(tmp_path / "run", overwrite=True)
+        times.append(run.settings.name)
+        return read(run)
+
+    monkeypatch.setattr(Run, "model", model)
+    found = Recommender.load(tmp_path / "run")
+    assert times == ["hydra", "markov"]
+    assert found.run.settings.name == found.model.name == "markov"
 
 
 def test_a_data_set_that_is_gone_or_another(tmp_path):

@@ -11,14 +11,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from safetensors import SafetensorError  # its writer's name for a full disk
 
 from hydrarec.errors import HydrarecError, InputError
+
+T = TypeVar("T")
 
 _OWNER = ".owner"
 
@@ -56,7 +58,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder; on success it becomes ``path``, on any error it is removed.
 
-    On Linux there is no moment without a folder ``path`` where one was before. What a process that was killed left of it is removed by the next one for the same ``path``.
+    On Linux there is no moment without a folder ``path`` where one was before. What a process that was killed left of
+    it is removed by the next one for the same ``path``.
 
     Raises:
         InputError: ``path`` exists and ``overwrite`` is false.
@@ -161,6 +164,29 @@ def read_json(path: Path, *, remedy: str) -> Any:
         raise InputError(f"{path} is missing; {remedy}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}") from error
+
+
+def at_rest(paths: Iterable[Path], read: Callable[[], T]) -> T:
+    """What ``read`` makes of files that another process may replace meanwhile: it is called again then."""
+    paths = list(paths)
+    while True:
+        before = [_identity(path) for path in paths]
+        try:
+            found = read()
+        except (HydrarecError, OSError):
+            if before == [_identity(path) for path in paths]:
+                raise
+        else:
+            if before == [_identity(path) for path in paths]:
+                return found
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from hydrarec.data.store import Dataset
 from hydrarec.data.times import instant
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
-from hydrarec.files import whole_folder
+from hydrarec.files import at_rest, whole_folder
 from hydrarec.frames import like
 from hydrarec.items.vocabulary import Vocabulary
 from hydrarec.machine import usable_device
@@ -33,7 +33,7 @@ from hydrarec.retrieve.domain import of_domain
 from hydrarec.retrieve.exact import top_k
 from hydrarec.retrieve.users import best_items
 from hydrarec.train.fit import fit
-from hydrarec.train.run import Run, open_run
+from hydrarec.train.run import Run, files_of, open_run
 from hydrarec.train.train import Resume
 
 
@@ -109,7 +109,8 @@ class Recommender:
     @classmethod
     def load(cls, path: str | Path, *, dataset: str | Path | None = None, device: str = "cpu") -> Self:
         """Open a run folder. ``dataset`` says where its data set lies now, if it moved."""
-        return cls(open_run(Path(path)), dataset=_path(dataset), device=device)
+        place = Path(path)
+        return at_rest(files_of(place), lambda: cls(open_run(place), dataset=_path(dataset), device=device))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Copy the run to another folder (checkpoints stay behind)."""

@@ -12,6 +12,7 @@ from types import FrameType
 
 import uvicorn
 
+from hydrarec.files import at_rest
 from hydrarec.progress import say
 from hydrarec.recommender import Recommender
 from hydrarec.serve.app import make_app
@@ -23,6 +24,7 @@ from hydrarec.serve.packing import Precision
 from hydrarec.serve.peers import Peers
 from hydrarec.serve.reload import Reloader
 from hydrarec.serve.stores import open_store
+from hydrarec.train.run import files_of
 
 STOP_SECONDS = 20  # for requests under way when the server is told to stop
 
@@ -62,17 +64,20 @@ def work(options: Options, listener: socket.socket, *, up: Callable[[], None], p
             say(f"warning: {store.read_only}; events are refused, requests are answered")
 
         def open_engine(run: Path) -> Engine:
-            # A link may point elsewhere the next moment; all of a run comes from one folder.
-            recommender = Recommender.load(run.resolve())
-            engine = Engine(
-                recommender,
-                store,
-                precision=options.precision,
-                state_limit=options.state_limit,
-                index=options.index,
-            )
-            engine.warm_up()
-            return engine
+            run = run.resolve()  # a link may point elsewhere the next moment; all of a run comes from one folder
+
+            def engine() -> Engine:
+                return Engine(
+                    Recommender.load(run),
+                    store,
+                    precision=options.precision,
+                    state_limit=options.state_limit,
+                    index=options.index,
+                )
+
+            opened = at_rest(files_of(run), engine)  # its version is that of the weights it has
+            opened.warm_up()
+            return opened
 
         if peers is not None:
             peers.serves = peers.edition

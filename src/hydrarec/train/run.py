@@ -151,6 +151,11 @@ def open_run(path: Path) -> Run:
     )
 
 
+def files_of(path: Path) -> list[Path]:
+    """What a run is read from; another day of events, or other items, replace them."""
+    return [path / name for name in ("config.json", "metrics.json", "items.parquet", "model.safetensors", "table")]
+
+
 def begin_run(path: Path, settings: Settings, protocol: Protocol, dataset: Dataset) -> Run:
     """Write what is known before training."""
     path.mkdir(parents=True, exist_ok=True)
