@@ -127,6 +127,25 @@ def test_one_that_starts_late_follows(house):
     wait_for(lambda: other.serves() == house.runs[1])
 
 
+def test_one_that_starts_after_the_folder_was_replaced_takes_the_others_along(house):
+    """Nobody asked for a reload; all answer with one model nevertheless."""
+    old, new = (Recommender.load(run) for run in house.runs)
+    house.runs.append(house.place.resolve() / "run")
+    old.save(house.runs[2])
+    house.point_to(2)
+    house.peers().edition = house.first = Edition.now(house.link)
+    one = house.worker(0)
+    before = one.engine().version
+    new.save(house.runs[2], overwrite=True)
+    other = house.worker(1)
+    version = other.engine().version
+    assert version != before
+    wait_for(lambda: one.engine().version == version)
+    wait(one, "serving")
+    assert other.engine().version == version
+    assert house.peers().edition.run == house.runs[2]
+
+
 def test_what_one_says_of_the_other_is_as_it_says_itself(house):
     one, other = house.worker(0), house.worker(1)
     other.get("/healthz")

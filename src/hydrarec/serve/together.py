@@ -29,15 +29,25 @@ class SharedReloader(Reloader):
         self.answers: dict[str, Answer] = {"status": self._own, "reload": self._told}
 
     def start(self) -> None:
-        super().start()
-        # A worker that is started again may have missed the end of a reload.
+        self._task = asyncio.create_task(self._join())
+
+    async def _join(self) -> None:
+        """Serve what the others do; a worker that is started again may have missed a reload."""
+        others = (await asyncio.to_thread(self._peers.ask, "status")).values()
         if (edition := self._peers.edition) != self._peers.serves:
             self._take_up(edition)
+        elif any(each["version"] != self._service.engine.version for each in others):
+            # The folder was replaced after the others had opened it. All open it now.
+            await self._begin(Edition.now(edition.run))
+        else:
+            await self._settle(self._service.engine)
 
     async def begin(self) -> bool:
         if (await self.progress()).doing in _STEPS:
             return False
-        edition = Edition.now(self.run)
+        return await self._begin(Edition.now(self.run))
+
+    async def _begin(self, edition: Edition) -> bool:
         await asyncio.to_thread(self._peers.ask, "reload", str(edition))
         return self._take_up(edition)
 
@@ -89,7 +99,7 @@ class SharedReloader(Reloader):
         return begun
 
     async def _own(self, _: str) -> dict[str, Any]:
-        return {**asdict(self.status), "next": str(self._next)}
+        return {**asdict(self.status), "next": str(self._next), "version": self._service.engine.version}
 
     async def _told(self, edition: str) -> bool:
         return self._take_up(Edition.read(edition))
