@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -45,6 +46,19 @@ def test_growth_lasts(tmp_path):
     assert after[1][6:].tolist() == [0, 0, 0]
     assert same(contents(MappedTable.open(tmp_path / "table")), after)
     assert (tmp_path / "table" / "vectors.bin").stat().st_size == 9 * 4 * 2
+
+
+def test_a_table_that_cannot_be_written_is_read(tmp_path, monkeypatch):
+    table = MappedTable.create(tmp_path / "table", 5, 4)
+    before = table.weight.clone()
+    with (tmp_path / "table" / "vectors.bin").open("ab") as file:
+        file.write(b"what a killed process left")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "truncate", Mock(side_effect=PermissionError))
+    found = MappedTable.open(tmp_path / "table")
+    assert torch.equal(found.weight, before)
+    found.weight.zero_()
+    assert torch.equal(MappedTable.open(tmp_path / "table").weight, before)
 
 
 def test_a_snapshot_stays_as_it_was(tmp_path):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -159,6 +161,51 @@ def test_reads_go_on_while_files_are_scrubbed(tmp_path):
         assert set(read) == {1}
 
 
+@pytest.mark.parametrize("same_process", [True, False])
+def test_who_answers_does_not_wait_for_a_long_write_to_keep_a_state(tmp_path, same_process):
+    with DiskStore(tmp_path) as store, DiskStore(tmp_path) as other:
+        store.append([event("a", "x", 1)], step)
+        kept = [("a", store.history("a"), State(version="2", data=b"new"))]
+        scrubbing = store if same_process else other
+        refused = []
+
+        def answer():
+            """Called by SQLite at work; a thread that writes itself cannot ask."""
+            if not refused:
+                with ThreadPoolExecutor(1) as pool, pytest.raises(StoreError, match="writes for long"):
+                    pool.submit(store.keep, kept).result()
+                refused.append(1)
+
+        store.append([event("b", "x", 1)], step)
+        store.erase("b")
+        scrubbing._writer.set_progress_handler(answer, 10)
+        scrubbing.scrub()
+        scrubbing._writer.set_progress_handler(None, 0)
+        assert refused == [1]
+        store.keep(kept)
+        assert store.accounts(["a"], "2")[0].state.data == b"new"
+
+
+def test_a_copy_for_scrubbing_is_made_where_the_store_is(tmp_path):
+    opened = set()
+
+    def look():
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):
+                opened.add(str(descriptor.readlink()))
+
+    with DiskStore(tmp_path) as store:
+        store.append([event(str(user), "x" * 1000, 1) for user in range(3000)], step)
+        store.erase("0")
+        store._writer.execute("PRAGMA cache_size = 10")  # so that it needs a file
+        store._writer.set_progress_handler(look, 1000)
+        assert store.scrub()
+        store._writer.set_progress_handler(None, 0)
+    copies = [name for name in opened if "etilqs" in name]
+    assert copies
+    assert all(name.startswith(str(tmp_path)) for name in copies)
+
+
 FULL = """
 import resource, sys
 from pathlib import Path
@@ -296,7 +343,7 @@ def test_batch_durability_tells_the_disk_soon(tmp_path, monkeypatch):
         real(file)
         sizes.append(os.fstat(file).st_size)
 
-    monkeypatch.setattr(os, "fdatasync", counted)
+    monkeypatch.setattr(flush, "_flush", counted)
     monkeypatch.setattr(flush, "SECONDS", 60)  # closing does not wait for it
     with DiskStore(tmp_path, durability="batch") as store:
         for k in range(20):
@@ -315,7 +362,7 @@ def test_what_is_written_during_the_last_flush_is_flushed_too(tmp_path, monkeypa
         real(descriptor)
         sizes.append(size)
 
-    monkeypatch.setattr(os, "fdatasync", slow)
+    monkeypatch.setattr(flush, "_flush", slow)
     file.write_bytes(b"1")
     flusher = flush.Flusher(file)
     flusher.written()
@@ -336,7 +383,7 @@ def test_a_disk_that_refuses_a_flush_is_not_written_to(tmp_path, monkeypatch):
         raise OSError(5, "Input/output error")
 
     with DiskStore(tmp_path, durability="batch") as store:
-        monkeypatch.setattr(os, "fdatasync", refuse)
+        monkeypatch.setattr(flush, "_flush", refuse)
         store.append([event("a", "x", 1)], step)
         store._flusher._dirty.set()
         while store._flusher._error is None:

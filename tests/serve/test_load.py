@@ -17,6 +17,7 @@ from serving import KEY, served
 from hydrarec.cli import main
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
+from hydrarec.load import soak
 from hydrarec.load.client import Client, NoAnswerError
 from hydrarec.load.memory import Memory
 from hydrarec.load.target import Target
@@ -145,6 +146,14 @@ def test_as_fast_as_it_goes_and_in_words(trained, events, capsys, monkeypatch):
         code, _, said = load(capsys, events, "--url", server.url, "--seconds", 1)
     assert code == 1
     assert "HYDRAREC_API_KEY" in said
+
+
+def test_a_name_is_found_wherever_it_lies_in_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(soak, "_BLOCK", 16)
+    (tmp_path / "empty").touch()
+    (tmp_path / "a").write_bytes(b"." * 10 + b"user-one" + b"." * 40 + b"user-two")
+    assert soak._named_in(tmp_path, ["user-two", "user-three", "user-one"]) == ["user-two", "user-one"]
+    assert soak._named_in(tmp_path, []) == []
 
 
 def test_a_soak(readers, events, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -247,6 +248,20 @@ def test_a_language_model_that_is_gone(readers, tmp_path):
     finally:
         shutil.move(tmp_path / "away", folder)
     assert engine.items.put([ROSE]) == ["added"]
+
+
+def test_a_removed_item_is_gone_also_where_a_text_cannot_be_read(readers, monkeypatch):
+    """Another worker tells of both at once."""
+    store = MemoryStore()
+    engine, other = opened(readers["text"], store), opened(readers["text"], store)
+    other.items.put([ROSE])
+    other.items.remove("4")
+    monkeypatch.setattr(engine.items._form, "vectors", Mock(side_effect=InputError("the language model is gone")))
+    with pytest.raises(InputError, match="is gone"):
+        engine.items.follow()
+    scores = scores_of(engine)
+    assert not {4, 100} & set(scores)
+    assert len(scores) == ITEMS - 1
 
 
 def test_answers_while_items_come_and_go(engine):

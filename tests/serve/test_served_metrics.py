@@ -1,6 +1,7 @@
 """What /metrics says after what has happened."""
 
 import threading
+from unittest.mock import Mock
 
 import pytest
 from events import FIRST, ITEMS
@@ -117,6 +118,14 @@ def test_what_waits_is_seen(client, engine):
     go.set()
     for thread in threads:
         thread.join()
+
+
+def test_a_store_that_is_away_has_no_size(client, engine, monkeypatch):
+    assert "hydrarec_store_bytes" in client.get("/metrics").text
+    monkeypatch.setattr(engine.store, "size", Mock(side_effect=StoreError("away")))
+    found = client.get("/metrics")
+    assert found.status_code == 200
+    assert "hydrarec_store_bytes" not in found.text
 
 
 def test_the_key_is_needed(client):

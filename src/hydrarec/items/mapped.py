@@ -90,9 +90,11 @@ class MappedTable(FloatRows):
             head = Head(**said)
             for name, size in head.sizes().items():
                 path = folder / name
-                if path.stat().st_size < size:
-                    raise InputError(f"{path} is truncated: {path.stat().st_size:,} of {size:,} bytes; {remedy}")
-                os.truncate(path, size)  # a process was killed while it added items
+                there = path.stat().st_size
+                if there < size:
+                    raise InputError(f"{path} is truncated: {there:,} of {size:,} bytes; {remedy}")
+                if there > size and os.access(path, os.W_OK):  # a process was killed while it added items
+                    os.truncate(path, size)
         except (OSError, TypeError, KeyError) as error:
             raise InputError(f"{folder} is damaged ({error}); {remedy}") from error
         return cls(folder, head)
@@ -133,7 +135,9 @@ class MappedTable(FloatRows):
             ("weight", "vectors.bin", n * width, dtype),
             ("squares", "squares.bin", n, torch.float32),
         ):
-            values = torch.from_file(str(self.folder / file), shared=True, size=size, dtype=kind)
+            path = self.folder / file
+            shared = os.access(path, os.W_OK)  # else it can be read, and what would be learned is nowhere
+            values = torch.from_file(str(path), shared=shared, size=size, dtype=kind)
             self.register_buffer(name, values, persistent=False)
         self.weight = self.weight.view(n, width)
 

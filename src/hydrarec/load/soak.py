@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hydrarec.load.users import Users
 
 RELOAD_SECONDS, ITEM_SECONDS, ERASE_SECONDS = 20.0, 1.0, 0.5  # between two
 _SCRUB_SECONDS = 120.0  # until what was erased must be gone from files
+_BLOCK = 2**22  # bytes of a file in memory
 _NEW = 9_000_000_000_000_000  # ids of new items where ids are numbers
 
 
@@ -99,18 +100,27 @@ class Soak:
             await asyncio.sleep(ITEM_SECONDS)
             if time.perf_counter() > self._end:
                 return
-            answer = await self._expect("item", 200, "GET", "/items?limit=1")
-            if answer is None or not (known := json.loads(answer.body)["items"]):
-                continue
-            new = known[0] | {"item": _NEW + number if isinstance(known[0]["item"], int) else f"load-item-{number}"}
-            answer = await self._client.request("POST", "/items", json.dumps({"items": [new]}).encode())
-            if answer.status == 422:
-                return
-            if answer.status != 200:
-                self._counts.refuses("item", answer)
-                continue
-            self.done["items_added"] += 1
-            await self._expect("item", 204, "DELETE", f"/items/{quote(str(new['item']), safe='')}")
+            try:
+                if not await self._new_item(number):
+                    return
+            except NoAnswerError as error:
+                self._counts.failed("item", str(error))
+
+    async def _new_item(self, number: int) -> bool:
+        """Whether the model takes new ids."""
+        answer = await self._expect("item", 200, "GET", "/items?limit=1")
+        if answer is None or not (known := json.loads(answer.body)["items"]):
+            return True
+        new = known[0] | {"item": _NEW + number if isinstance(known[0]["item"], int) else f"load-item-{number}"}
+        answer = await self._client.request("POST", "/items", json.dumps({"items": [new]}).encode())
+        if answer.status == 422:
+            return False
+        if answer.status != 200:
+            self._counts.refuses("item", answer)
+            return True
+        self.done["items_added"] += 1
+        await self._expect("item", 204, "DELETE", f"/items/{quote(str(new['item']), safe='')}")
+        return True
 
     async def _erase(self) -> None:
         user = self._users.retire()
@@ -126,6 +136,13 @@ class Soak:
             self._counts.failed("erasure", "a user who was erased is known")
 
     async def _unknown(self, name: str) -> bool:
+        """Whether the server knows nothing of a user; one that does not answer is asked once more."""
+        try:
+            return await self._is_unknown(name)
+        except NoAnswerError:
+            return await self._is_unknown(name)
+
+    async def _is_unknown(self, name: str) -> bool:
         user = quote(name, safe="")
         state = await self._client.request("GET", f"/users/{user}/state")
         if state.status != 200 or json.loads(state.body)["events"]:
@@ -145,5 +162,17 @@ class Soak:
 
 
 def _named_in(folder: Path, names: list[str]) -> list[str]:
-    contents = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [name for name in names if any(name.encode() in content for content in contents)]
+    found, longest = set[str](), max((len(name.encode()) for name in names), default=0)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            found |= {name for block in _blocks(path, longest) for name in names if name.encode() in block}
+    return [name for name in names if name in found]
+
+
+def _blocks(path: Path, longest: int) -> Iterator[bytes]:
+    """The content of a file, so that what is not longer than ``longest`` bytes is whole in one of them."""
+    end = b""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield end + block
+            end = (end + block)[-longest:]

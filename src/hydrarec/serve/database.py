@@ -75,6 +75,9 @@ def connect(path: Path, *, synchronous: str = "FULL") -> sqlite3.Connection:
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("UPDATE erasures SET unscrubbed = unscrubbed")  # a read-only place shows here
     connection.execute("ROLLBACK")
+    # VACUUM makes a copy, for which the place of the store has room sooner than the system's place for temporary files.
+    folder = str(path.parent.resolve()).replace("'", "''")
+    connection.execute(f"PRAGMA temp_store_directory = '{folder}'")
     return connection
 
 

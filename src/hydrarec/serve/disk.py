@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from hydrarec.serve.turn import Turn
 
 FILE = "users.sqlite"
 Durability = Literal["event", "batch"]
+_PATIENCE = 0.05  # seconds that an answer may wait to keep a state, which can be made again
 
 
 class DiskStore(Store):
@@ -96,7 +97,7 @@ class DiskStore(Store):
 
     def keep(self, made: Sequence[tuple[str, History, State]]) -> None:
         query = "SELECT 1 FROM users WHERE name = ? AND number = ? AND events = ?"
-        with self._write("write") as connection:
+        with self._write("write", patience=_PATIENCE) as connection:
             for user, history, state in made:
                 if connection.execute(query, (user, history.owner, len(history.items))).fetchone():
                     _put_state(connection, history.owner, state)
@@ -141,7 +142,8 @@ class DiskStore(Store):
         """Write the database anew, and empty its log.
 
         SQLite overwrites what is deleted (``secure_delete``), but not the copies that stay behind when rows move from
-        page to page. Nothing else can be written meanwhile; reads go on. It takes time and room by the store's size.
+        page to page. Nothing else can be written meanwhile; reads go on, and answers with them. It takes time by the
+        store's size, and twice its room: for a copy, and for that copy in the log.
         """
         count = "SELECT unscrubbed FROM erasures"
         with self._writing, self._errors("scrub"), self._turn:
@@ -204,8 +206,9 @@ class DiskStore(Store):
             self._turn.close()
 
     @contextmanager
-    def _write(self, what: str) -> Iterator[sqlite3.Connection]:
-        with self._writing, self._errors(what), self._turn:
+    def _write(self, what: str, patience: float | None = None) -> Iterator[sqlite3.Connection]:
+        """A transaction; with ``patience`` it is given up when others have written for so many seconds."""
+        with self._errors(what), self._alone(patience):
             if self._flusher is not None:
                 self._flusher.check()
             self._writer.execute("BEGIN IMMEDIATE")
@@ -218,6 +221,23 @@ class DiskStore(Store):
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _alone(self, patience: float | None) -> Iterator[None]:
+        """Neither another thread nor another process writes."""
+        if patience is None:
+            with self._writing, self._turn:
+                yield
+            return
+        if not self._writing.acquire(timeout=patience):
+            raise TimeoutError("another thread writes for long")
+        try:
+            self._turn.take(patience)
+            with ExitStack() as stack:
+                stack.push(self._turn)
+                yield
+        finally:
+            self._writing.release()
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:

@@ -7,6 +7,7 @@ from threading import Event, Thread
 from hydrarec.serve.store import StoreError
 
 SECONDS = 0.005  # that writes are gathered
+_flush = getattr(os, "fdatasync", os.fsync)  # macOS has the second alone
 
 
 class Flusher:
@@ -43,6 +44,6 @@ class Flusher:
             self._closing.wait(SECONDS)
             self._dirty.clear()
             try:
-                os.fdatasync(self._file)
+                _flush(self._file)
             except OSError as error:
                 self._error = error

@@ -51,7 +51,6 @@ class Items:
     def __init__(self, recommender: Recommender, model: NeuralModel, store: Store, version: str) -> None:
         self._model, self._store, self._version = model, store, version
         self._form = ItemForm(recommender.run.settings.items, model.items)
-        self._changing = Lock()
         self._touched = _NONE  # rows that changed since an index of them was begun
         self._changing, self._known = Lock(), 0  # the ``items_version`` of the store that is done
         table = recommender.item_table
@@ -139,14 +138,21 @@ class Items:
         return stored
 
     def _read(self, stored: Sequence[StoredItem]) -> None:
+        gone = {each.item for each in stored if each.removed}
+        removed = self.rows(list(gone))
+        if len(removed := removed[removed >= 0]):  # first, whatever becomes of others
+            self._show(self.view.catalog.items, _NONE, np.union1d(self.view.catalog.removed, removed))
         told = [(each.item, each.fields) for each in stored if each.fields is not None]
         given, refused = self._form.given(told, self.view.catalog)
         if refused:
             say(f"warning: {len(refused):,} items of the store are left out, the first because: {refused[0]}")
         made = {each.item: each.vector for each in stored if each.vector is not None and each.version == self._version}
-        vectors = self._form.vectors(given, made)
+        try:
+            vectors = self._form.vectors(given, made)
+        except InputError as error:
+            say(f"warning: {len(given.rows):,} items of the store are left out until the server is restarted: {error}")
+            raise
         shown = self._take(given, vectors)
-        gone = {each.item for each in stored if each.removed}
         there, removed = self.rows([each.item for each in stored if not each.removed]), self.rows(list(gone))
         self._show(*shown, np.union1d(np.setdiff1d(self.view.catalog.removed, there), removed[removed >= 0]))
         anew = [

@@ -26,13 +26,14 @@ class Reading:
     """What is looked up when it is asked for.
 
     Attributes:
+        store_bytes: None where the store cannot be asked.
         index: recall of the index, and how many items it does not know as they are; None where every item is scored.
     """
 
     queues: dict[str, int]
     states_made: int
     items: int
-    store_bytes: int
+    store_bytes: int | None
     version: str
     index: tuple[float, int] | None
 
@@ -67,7 +68,8 @@ class Metrics:
         yield queues
         yield CounterMetricFamily("hydrarec_states_made", "States made from histories.", reading.states_made)
         yield GaugeMetricFamily("hydrarec_catalog_items", "Items that can be recommended.", reading.items)
-        yield GaugeMetricFamily("hydrarec_store_bytes", "Size of the files of the store.", reading.store_bytes)
+        if reading.store_bytes is not None:
+            yield GaugeMetricFamily("hydrarec_store_bytes", "Size of the files of the store.", reading.store_bytes)
         if reading.index is not None:
             recall, stale = reading.index
             yield GaugeMetricFamily(

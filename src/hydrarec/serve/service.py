@@ -97,6 +97,10 @@ class Service:
     def _reading(self) -> Reading:
         engine = self.engine
         ranking = engine.items.view.ranking
+        try:
+            store_bytes = engine.store.size()
+        except StoreError:
+            store_bytes = None
         return Reading(
             queues={
                 "events": self.apply.waiting,
@@ -105,7 +109,7 @@ class Service:
             },
             states_made=engine.states.made,
             items=len(engine.catalog),
-            store_bytes=engine.store.size(),
+            store_bytes=store_bytes,
             version=engine.version,
             index=(ranking.recall, ranking.stale) if isinstance(ranking, IndexedRanking) else None,
         )

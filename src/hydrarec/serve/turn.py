@@ -1,6 +1,7 @@
 """Whose turn it is to write, among the processes that share a store."""
 
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -8,6 +9,9 @@ try:
     import fcntl
 except ImportError:  # Windows, where SQLite's own lock does, with waits
     fcntl = None  # type: ignore[assignment]
+
+
+_LOOK_SECONDS = 0.002
 
 
 class Turn:
@@ -26,14 +30,33 @@ class Turn:
         self._path, self._file = path, -1
 
     def __enter__(self) -> None:
-        if self._file < 0:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        if fcntl is not None:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._lock(wait=True)
+
+    def take(self, seconds: float) -> None:
+        """Enter, if it is this process's turn before so many seconds have passed.
+
+        Raises:
+            TimeoutError: it was not.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self._lock(wait=False)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise TimeoutError("another process writes for long") from None
+                time.sleep(_LOOK_SECONDS)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if fcntl is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _lock(self, *, wait: bool) -> None:
+        if self._file < 0:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        if fcntl is not None:
+            fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
     def close(self) -> None:
         if self._file >= 0:
