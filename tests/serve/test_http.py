@@ -19,6 +19,7 @@ from hydrarec.serve.guard import Guard, is_loopback
 from hydrarec.serve.item_bodies import ITEMS as ITEMS_OF_A_CALL
 from hydrarec.serve.item_bodies import TEXT_LENGTH
 from hydrarec.serve.memory import MemoryStore
+from hydrarec.serve.search import Search
 from hydrarec.serve.store import StoreError
 
 
@@ -280,6 +281,38 @@ def test_without_room_a_client_is_sent_away_for_a_moment(trained, monkeypatch):
             assert "others wait; try again soon" in problem(answer, 503)
             assert answer.headers["Retry-After"] == "1"
         assert client.get("/users/a/recommendations").json()["events"] == 4
+
+
+def test_searches_beyond_what_can_wait_are_refused_and_hold_up_nothing_else(trained, monkeypatch):
+    monkeypatch.setattr(service_module, "SEARCHES_ROOM", 2)
+    engine = Engine(trained["plain"], MemoryStore())
+    began, go, search, answers = threading.Event(), threading.Event(), Search.__call__, []
+
+    def held(*asked):
+        began.set()
+        assert go.wait(60)
+        return search(*asked)
+
+    monkeypatch.setattr(Search, "__call__", held)
+    with client_of(engine) as client:
+        ask = [threading.Thread(target=lambda: answers.append(client.get("/items?query=3"))) for _ in range(6)]
+        ask[0].start()
+        assert began.wait(60)
+        for thread in ask[1:]:
+            thread.start()
+        while len(answers) < 3:
+            pass
+        for answer in answers:
+            assert "others wait; try again soon" in problem(answer, 503)
+        post(client, ("a", 3, FIRST))
+        assert client.get("/users/a/state").json()["events"] == 1
+        assert client.get("/users/a/recommendations").status_code == 200
+        assert client.delete("/users/a").status_code == 204
+        assert client.get("/metrics").status_code == 200
+        go.set()
+        for thread in ask:
+            thread.join()
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [503] * 3
 
 
 def test_requests_that_come_together_are_one_batch(trained):

@@ -18,8 +18,9 @@ from hydrarec.cli import main
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.load import soak
-from hydrarec.load.client import Client, NoAnswerError
+from hydrarec.load.client import Answer, Client, NoAnswerError
 from hydrarec.load.memory import Memory
+from hydrarec.load.server import Reading, read
 from hydrarec.load.target import Target
 from hydrarec.load.users import Users
 from hydrarec.serve.disk import DiskStore
@@ -106,6 +107,21 @@ def wrong(**answers):
         return answers.get(kind, reply(good[kind]))
 
     return answer
+
+
+def test_a_server_of_several_workers_is_their_sum():
+    said = b"""# hydrarec_requests
+process_cpu_seconds_total{worker="0"} 1.5
+process_cpu_seconds_total{worker="1"} 2.0
+process_resident_memory_bytes{worker="0"} 2.0e+08
+process_resident_memory_bytes{worker="1"} 1.0e+08
+"""
+
+    class Told:
+        async def request(self, method, target):
+            return Answer(status=200, body=said)
+
+    assert asyncio.run(read(Told())) == Reading(cpu_seconds=3.5, memory_bytes=3e8)
 
 
 def test_at_a_rate_every_pair_is_sent_and_counted(trained, events, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""What a server says of itself: CPU seconds and memory of its process."""
+"""What a server says of itself: CPU seconds and memory of its processes."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hydrarec.errors import HydrarecError
 from hydrarec.load.client import Client
 
-_VALUE = re.compile(rb"^(process_\w+) ([0-9.e+]+)$", re.MULTILINE)
+_VALUE = re.compile(rb"^(process_\w+)(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,9 @@ async def read(client: Client) -> Reading:
         raise HydrarecError("the server wants an API key: set HYDRAREC_API_KEY")
     if answer.status != 200 or b"hydrarec_requests" not in answer.body:
         raise HydrarecError("what listens there is no `hydrarec serve`")
-    values = {name.decode(): float(value) for name, value in _VALUE.findall(answer.body)}
+    values: dict[str, float] = {}
+    for name, value in _VALUE.findall(answer.body):  # once for each worker
+        values[name.decode()] = values.get(name.decode(), 0.0) + float(value)
     return Reading(
         cpu_seconds=values.get("process_cpu_seconds_total"), memory_bytes=values.get("process_resident_memory_bytes")
     )

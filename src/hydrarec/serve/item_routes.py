@@ -1,6 +1,5 @@
 """Items that are looked for, and that come and go."""
 
-import asyncio
 from collections import Counter
 from typing import Annotated
 
@@ -26,7 +25,7 @@ def found_items(service: Service) -> APIRouter:
             rows = rows[rows >= 0]
             rows = rows[catalog.there[rows]]
         else:
-            rows = await asyncio.to_thread(lambda: catalog.search(asked.query, asked.limit))
+            rows = await service.search(lambda: catalog.search(asked.query, asked.limit))
         return FoundItems(items=catalog.records(rows))
 
     return router
@@ -44,7 +43,7 @@ def changed_items(service: Service) -> APIRouter:
     @router.delete("/items/{item:path}", status_code=204)
     async def remove(item: Item) -> None:
         """Recommend an item no more, until it is posted again."""
-        if not await asyncio.to_thread(service.remove_item, item):
+        if not await service.aside(lambda: service.remove_item(item)):
             raise HTTPException(404, "there is no such item")
 
     return router

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from threading import Event as Flag
 from threading import Lock, Thread
+from typing import Any, TypeVar
 
 from hydrarec.progress import say
 from hydrarec.serve.batching import Batcher
@@ -18,12 +19,14 @@ from hydrarec.serve.metrics import Metrics, Reading
 from hydrarec.serve.store import Event, StoreError
 
 EVENTS, REQUESTS = 256, 64  # of a batch
-EVENTS_ROOM, REQUESTS_ROOM, ITEMS_ROOM = 8_192, 1_024, 1_024  # that may wait
+EVENTS_ROOM, REQUESTS_ROOM, ITEMS_ROOM, SEARCHES_ROOM, CALLS_ROOM = 8_192, 1_024, 1_024, 64, 1_024  # that may wait
 _TIDY_SECONDS = 10.0  # between evictions
 _INDEX_SECONDS = 2.0  # between looks whether an index is due
 _TIDY_SHARE = 20  # scrubbing files after erasures takes one part in so many of the time, at most
 
 
+R = TypeVar("R")
+Call = Callable[[], Any]
 Asked = tuple[Engine, Request]  # a request, and the engine whose rows of items it means
 
 
@@ -40,6 +43,8 @@ class Service:
         self.apply: Batcher[Event, bool] = Batcher(self._apply, most=EVENTS, room=EVENTS_ROOM, name="events")
         self.answer: Batcher[Asked, Answer] = Batcher(self._answer, most=REQUESTS, room=REQUESTS_ROOM, name="answers")
         self.put_items: Batcher[Told, Became] = Batcher(self._put_items, most=1, room=ITEMS_ROOM, name="items")
+        self._search: Batcher[Call, Any] = Batcher(_each, most=1, room=SEARCHES_ROOM, name="searches")
+        self._aside: Batcher[Call, Any] = Batcher(_each, most=1, room=CALLS_ROOM, name="calls")
         self.metrics = Metrics(self._reading)
         self.erased = asyncio.Event()
         self.stopping = False
@@ -47,7 +52,7 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        batchers = (self.apply, self.answer, self.put_items)
+        batchers = (self.apply, self.answer, self.put_items, self._search, self._aside)
         for batcher in batchers:
             batcher.start()
         tidying = asyncio.create_task(self._tidy())
@@ -65,8 +70,22 @@ class Service:
 
     async def up_to_date(self) -> Engine:
         """The engine, when it knows all items that there are by now. What waits gets there by itself."""
-        await asyncio.to_thread(self.engine.items.follow)
+        await self.aside(self.engine.items.follow)
         return self.engine
+
+    async def search(self, call: Callable[[], R]) -> R:
+        """What ``call`` returns, in the thread that looks through the catalog.
+
+        Raises:
+            BusyError: too many others wait.
+        """
+        found: R = (await self._search([call]))[0]
+        return found
+
+    async def aside(self, call: Callable[[], R]) -> R:
+        """As ``search``, for what is quick and would hold up all others if the event loop did it."""
+        found: R = (await self._aside([call]))[0]
+        return found
 
     def remove_item(self, item: str) -> bool:
         """As ``Items.remove``."""
@@ -106,6 +125,8 @@ class Service:
                 "events": self.apply.waiting,
                 "answers": self.answer.waiting,
                 "items": self.put_items.waiting,
+                "searches": self._search.waiting,
+                "calls": self._aside.waiting,
             },
             states_made=engine.states.made,
             items=len(engine.catalog),
@@ -139,3 +160,7 @@ class Service:
                 await asyncio.wait_for(self.erased.wait(), _TIDY_SECONDS if done else 1.0)
             except TimeoutError:
                 continue
+
+
+def _each(calls: Sequence[Call]) -> list[Any]:
+    return [call() for call in calls]

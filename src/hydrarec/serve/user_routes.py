@@ -1,6 +1,5 @@
 """Events, recommendations and erasure."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -29,20 +28,21 @@ def user_routes(service: Service) -> APIRouter:
     @router.get("/users/{user:path}/state")
     async def state(user: User) -> Kept:
         """How many events there are of a user, the last of them, and the size of the state that stands for all."""
-        return await asyncio.to_thread(Kept.of, service.engine, user)
+        return await service.aside(lambda: Kept.of(service.engine, user))
 
     @router.post("/recommend")
     async def recommend_for_history(body: Question) -> Recommendations:
         """Recommend for a history; nothing of it is stored."""
         engine = await service.up_to_date()
-        question = body.question(engine.catalog, needs_times=engine.model.sees_request_time)
+        needs_times = engine.model.sees_request_time
+        question = await service.aside(lambda: body.question(engine.catalog, needs_times=needs_times))
         (answer,) = await service.answer([(engine, question)])
         return Recommendations.of(answer)
 
     @router.delete("/users/{user:path}", status_code=204)
     async def erase(user: User) -> None:
         """Erase a user's events, ids and state, whether or not there are any. Files are scrubbed soon after."""
-        await asyncio.to_thread(service.engine.erase, user)
+        await service.aside(lambda: service.engine.erase(user))
         service.erased.set()
 
     return router
@@ -60,8 +60,13 @@ async def recommend(service: Service, user: str, wanted: Wanted) -> Answer:
     """Raises:
     HTTPException: the user has no events.
     """
-    engine = await service.up_to_date() if wanted.chooses else service.engine
-    (answer,) = await service.answer([(engine, wanted.request(engine.catalog, user=user))])
+    if wanted.chooses:
+        engine = await service.up_to_date()
+        request = await service.aside(lambda: wanted.request(engine.catalog, user=user))
+    else:
+        engine = service.engine
+        request = wanted.request(engine.catalog, user=user)
+    (answer,) = await service.answer([(engine, request)])
     if not answer.events:
         raise HTTPException(404, "this user has no events; POST /events stores some, POST /recommend needs none")
     return answer
