@@ -13,7 +13,8 @@ from hydrarec.compare.markdown import section
 from hydrarec.compare.plan import Slot
 from hydrarec.compare.show import p_value, print_tables
 
-TEXT = (HEAD + HYDRA + SMALL + MARKOV).replace('label = "small"', 'label = "rather-a-long-label"')
+PUBLISHED = "published.shop-loo = 0.4\n"
+TEXT = (HEAD + HYDRA + SMALL + PUBLISHED + MARKOV).replace('label = "small"', 'label = "rather-a-long-label"')
 
 
 @pytest.fixture
@@ -84,18 +85,21 @@ def test_the_report(plan, here, capsys):
     )
     assert re.findall(r"^#+ .*", text, re.MULTILINE) == ["# Results", "## shop-loo", "## shop-hstu"]
     loo, hstu = text.split("## ")[1:]
-    head, rule, *rows = [line for line in loo.split("| time to")[0].splitlines() if line.startswith("|")]
-    columns = head.count("|")
-    assert all(line.count("|") == columns for line in [rule, *rows])
+    accuracies, costs, times, parameters = (block.splitlines() for block in re.findall(r"(?:^\|.*\n)+", loo, re.M))
+    for head, *lines in (accuracies, costs, times, parameters):
+        assert all(line.count("|") == head.count("|") for line in lines)
+    rows = accuracies[2:]
     assert [row.split(" | ")[0] for row in rows] == [
         "| **Hydra, order only** †",
         "| rather-a-long-label",
         "| markov",
     ]
-    accuracy = r"\| \.5000 ± \.0000 \| \.5000 ± \.0000 \| \.\d{4} to \.\d{4} \| \+50\.0 % \| (\.\d{3}|<\.001) \|"
-    assert re.search(accuracy, rows[0])
-    assert rows[0].endswith("| 93,648 | 640 | 9,876 | 8,642 | 123,456 | 512 | 1, 2 |")
-    assert rows[2].split(" | ")[1:3] == [".1667", ".1667"]  # one seed, no spread
+    figures = r"\| \.5000 ± \.0000 \| \.\d{4} to \.\d{4} "
+    assert re.search(rf"{figures}{figures}\| \+50\.0 % \| (\.\d{{3}}|<\.001) \|  \| 1, 2 \|", rows[0])
+    assert [rows[2].split(" | ")[place] for place in (1, 3)] == [".1667", ".1667"]  # one seed, no spread
+    assert " | .4000 (-16.7 %) | " in rows[1]
+    assert costs[2].endswith("† | 93,648 | 640 | 9,876 | 8,642 | 900 | 123,456 | 512 |")
+    assert parameters[2:] == ["| rather-a-long-label | 93,648 | none |  |"]  # ours sees more
     assert (
         "Protocol: loo, target last; ranks all items. 6,040 users, 3,416 items, 999,611 events; 60 test targets" in loo
     )

@@ -1,8 +1,10 @@
-"""Time to quality against curves by hand."""
+"""Time and parameters to quality, by hand."""
+
+from types import SimpleNamespace
 
 import pytest
 
-from hydrarec.compare.quality import share_of_time, shares_of_time
+from hydrarec.compare.quality import share_of_time, shares_of_time, smallest_as_good
 
 
 def made(*curve, validation=None):
@@ -39,3 +41,18 @@ def test_rows_without_a_curve_take_no_part():
     records = {"hydra": [made((0.3, 25.0))], "slow": [SLOW], "markov": [counted], "missing": []}
     assert shares_of_time("hydra", records) == {"slow": pytest.approx(0.25)}
     assert shares_of_time("markov", records) == {}
+
+
+def row(value, encoder, *, ours=True, sees=False, removed=False):
+    return SimpleNamespace(
+        ours=ours, removed=removed, sees_request_time=sees, metrics={"NDCG@10": value}, costs={"encoder": encoder}
+    )
+
+
+def test_the_smallest_of_ours_that_is_as_good_and_sees_no_more():
+    small, large, timed = row(0.2, 10), row(0.3, 30), row(0.4, 5, sees=True)
+    rows = [row(0.9, 1, ours=False), row(0.9, 1, removed=True), timed, large, small]
+    assert smallest_as_good(row(0.2, 99, ours=False), rows) is small
+    assert smallest_as_good(row(0.21, 99, ours=False), rows) is large
+    assert smallest_as_good(row(0.21, 99, ours=False, sees=True), rows) is timed
+    assert smallest_as_good(row(0.31, 99, ours=False), rows) is None

@@ -1,5 +1,7 @@
 """The numbers of a table against hand-computed ones."""
 
+import json
+
 import numpy as np
 import pytest
 from comparisons import HEAD, HYDRA, MARKOV, SMALL, made_record
@@ -53,10 +55,21 @@ def test_means_and_spread_over_seeds_and_the_difference_to_the_rival(plan):
     assert (small.rival, small.difference, small.p) == (None, None, None)
     # Differences .5, .25, .2, .5: of the 16 choices of signs, the two with equal signs are as large.
     assert hydra.p == pytest.approx(2 / 16, abs=0.02)
-    low, high = hydra.interval
+    low, high = hydra.intervals["NDCG@10"]
     assert 0.2 <= low < 0.55 < high <= 1.0
+    low, high = hydra.intervals["HR@10"]
+    assert 0.5 <= low < 0.875 < high <= 1.0
     assert table.missing == []
     assert (table.data["users"], table.targets) == (6040, {"users": 4, "queries": 4})
+
+
+def test_results_without_hits_have_one_interval(plan):
+    fill(plan, hydra_1=[0.5, 0.25], hydra_2=[0.5, 0.0])
+    slot = next(slot for slot in plan.slots() if slot.name == "shop-loo/hydra-2")
+    found = json.loads(plan.file(slot).read_text())
+    del found["hr10"]
+    plan.file(slot).write_text(json.dumps(found))
+    assert list(rows_of(plan)["hydra"].intervals) == ["NDCG@10"]
 
 
 def test_costs_are_means_but_memory_is_the_largest(plan):

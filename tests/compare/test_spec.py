@@ -45,6 +45,11 @@ def test_tables_are_data_sets_under_protocols(here):
         (HEAD.replace("[train]", "columns.itm = 'x'\n[train]") + MARKOV, "have no 'itm'; did you mean 'item'?"),
         (HEAD.replace("[train]", "protocol.quantil = 1\n[train]") + MARKOV, "did you mean quantile?"),
         (HEAD + MARKOV + 'on.shp = ["a.b=1"]', "on has an unknown name 'shp'; did you mean 'shop'?"),
+        (
+            HEAD + MARKOV + "published.shop-lo = 0.1",
+            "published has an unknown name 'shop-lo'; did you",
+        ),
+        (HEAD + MARKOV + "published.shop-loo = 12", "published.shop-loo is 12; it must be an NDCG@10, in (0, 1)"),
         (HEAD + MARKOV + 'on.shop = "a.b=1"', "must be a list of section.key=value"),
         (HEAD + MARKOV + 'grid."train.lr" = 1e-3', "grid.train.lr is 0.001; it must be a list of values"),
         (HEAD + REMOVED + 'set = ["model.gates=true"]', "model gated is removed: its settings are gone"),

@@ -71,7 +71,7 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
     for model in plan.spec.model:
         if own := records[model.label]:
             queries[model.label] = queries_of(own, f"{table.name}/{model.label}")
-            rows.append(row_of(model, own, queries[model.label]))
+            rows.append(row_of(model, table.name, own, queries[model.label]))
     chooser = plan.spec.chooser(table)
     validating = table if table.validates else chooser
     figures = _validation(plan, validating) if validating else {}

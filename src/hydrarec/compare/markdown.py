@@ -5,34 +5,35 @@ from pathlib import Path
 
 from hydrarec.compare.assemble import Assembled
 from hydrarec.compare.plots import draw
+from hydrarec.compare.quality import smallest_as_good
 from hydrarec.compare.rows import Row
 from hydrarec.compare.show import figure, p_value, rivals_of
 from hydrarec.files import whole_file
 
 _ABOUT = """\
 All items are ranked, ties count as chance. HR@10 and NDCG@10 are means over the test targets and over seeds, ± the
-standard deviation over seeds (n - 1); models that count have no seeds. The interval is of the seeds' mean NDCG@10, at
-95 %, users resampled. Early stopping on validation NDCG@10 follows one rule for all models, and so does the number of
+standard deviation over seeds (n - 1); models that count have no seeds. Intervals are of the seeds' mean, at 95 %, users
+resampled. Early stopping on validation NDCG@10 follows one rule for all models, and so does the number of
 settings that each may try; test targets are looked at by final runs only. "To rival" is the relative difference in
 NDCG@10 to the best row that is not Hydra (and sees no more than the row does), with the p of a paired permutation test
-over users. Parameters are those outside the item table, and those of the table. Seconds are up to the best validation
-figure, on the clock and of the processor, for runs share the machine; events/s are of training alone, on the clock.
-Time to quality: CPU seconds to the best validation NDCG@10 of another row, as a share of those that row took to it.
+over users. "Published" is the NDCG@10 of such a model in the literature, and by how much ours differs.
+
+Parameters are those outside the item table, and those of the table. Seconds and events are up to the best validation
+figure, seconds on the clock and of the processor, for runs share the machine; events/s are of training alone, on the
+clock. Time to quality: CPU seconds to the best validation NDCG@10 of another row, as a share of those that row took to
+it. Parameters to quality: the smallest Hydra that is as good on test as a rival that learns and sees as much, and its
+encoder's parameters as a share of the rival's.
 """
-_HEAD = (
+_ACCURACY = ("model", "HR@10", "95 %", "NDCG@10", "95 %", "to rival", "p", "published", "seeds")
+_COSTS = (
     "model",
-    "HR@10",
-    "NDCG@10",
-    "95 %",
-    "to rival",
-    "p",
     "encoder",
     "item table",
     "seconds to best",
     "CPU seconds",
+    "events to best",
     "events/s",
     "peak MiB",
-    "seeds",
 )
 
 
@@ -71,11 +72,10 @@ def section(table: Assembled, file: Path, plots: Sequence[str]) -> str:
         f"Protocol: {table.protocol}. {data['users']:,} users, {data['items']:,} items, {data['events']:,} events; "
         f"{targets['queries']:,} {table.part_name} targets of {targets['users']:,} users; "
         f"data `{table.fingerprint[:16]}`.\n",
-        "| " + " | ".join(_HEAD) + " |",
-        "|---" * len(_HEAD) + "|",
-        *("| " + " | ".join(_cells(row)) + " |" for row in table.rows),
-        "",
+        *_table(_ACCURACY, [_accuracy(row) for row in table.rows]),
+        *_table(_COSTS, [_cost(row) for row in table.rows]),
         *_times_to_quality(table.rows),
+        *_parameters_to_quality(table.rows),
         *_notes(table),
         f"```console\nhydrarec compare {file.as_posix()} --table {table.name}\n```\n",
         *(f"![{_alt(plot)}]({plot})\n" for plot in plots),
@@ -83,24 +83,54 @@ def section(table: Assembled, file: Path, plots: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Row) -> list[str]:
-    costs = row.costs
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    first, *others = ("| " + " | ".join(line) + " |" for line in (head, *rows))
+    return [first, "|---" * len(head) + "|", *others, ""]
+
+
+def _name(row: Row) -> str:
     title = f"**{row.title}**" if row.ours else row.title
+    return title.replace("|", "\\|") + " †" * row.sees_request_time + " ‡" * row.external + " §" * row.removed
+
+
+def _accuracy(row: Row) -> list[str]:
     return [
-        title.replace("|", "\\|") + " †" * row.sees_request_time + " ‡" * row.external + " §" * row.removed,
+        _name(row),
         _spread(row, "HR@10"),
+        _interval(row, "HR@10"),
         _spread(row, "NDCG@10"),
-        " to ".join(figure(value) for value in row.interval),
-        "" if row.difference is None else f"{row.difference:+.1%}".replace("%", " %"),
+        _interval(row, "NDCG@10"),
+        "" if row.difference is None else _percent(row.difference),
         "" if row.p is None else p_value(row.p),
+        "" if row.published is None else _published(row.metrics["NDCG@10"], row.published),
+        ", ".join(map(str, row.seeds)),
+    ]
+
+
+def _cost(row: Row) -> list[str]:
+    costs = row.costs
+    return [
+        _name(row),
         f"{costs['encoder']:,}",
         f"{costs['items']:,}",
         f"{costs['seconds_to_best']:,.0f}",
         f"{costs['cpu_seconds_to_best']:,.0f}",
+        f"{costs['events_to_best']:,.0f}",
         f"{costs['events_per_second']:,.0f}",
         f"{costs['peak_memory_bytes'] / 2**20:,.0f}",
-        ", ".join(map(str, row.seeds)),
     ]
+
+
+def _interval(row: Row, metric: str) -> str:
+    return " to ".join(figure(value) for value in row.intervals.get(metric, ()))
+
+
+def _percent(share: float) -> str:
+    return f"{share:+.1%}".replace("%", " %")
+
+
+def _published(own: float, published: float) -> str:
+    return f"{figure(published)} ({_percent(own / published - 1)})"
 
 
 def _times_to_quality(rows: Sequence[Row]) -> list[str]:
@@ -109,11 +139,22 @@ def _times_to_quality(rows: Sequence[Row]) -> list[str]:
     ours = [row for row in rows if any(label in titles for label in row.time_shares)]
     if not ours:
         return []
-    lines = ["| time to quality of | " + " | ".join(row.title for row in ours) + " |", "|---" * (len(ours) + 1) + "|"]
-    for label, title in titles.items():
-        if any(label in row.time_shares for row in ours):
-            lines.append(f"| {title} | " + " | ".join(_share(row, label) for row in ours) + " |")
-    return [*lines, ""]
+    head = ["time to quality of", *(row.title for row in ours)]
+    timed = {label: title for label, title in titles.items() if any(label in row.time_shares for row in ours)}
+    return _table(head, [[title, *(_share(row, label) for row in ours)] for label, title in timed.items()])
+
+
+def _parameters_to_quality(rows: Sequence[Row]) -> list[str]:
+    """A line for each rival that learns."""
+    lines = []
+    for row in rows:
+        needed = row.costs["encoder"]
+        if row.ours or not needed:
+            continue
+        found = smallest_as_good(row, rows)
+        share = "" if found is None else f"{found.costs['encoder'] / needed:.2f}"
+        lines.append([row.title, f"{needed:,}", "none" if found is None else found.title, share])
+    return _table(["parameters to quality of", "encoder", "smallest Hydra", "share"], lines) if lines else []
 
 
 def _share(row: Row, label: str) -> str:

@@ -1,10 +1,11 @@
-"""Time to quality: how soon a row is as good on validation as another row ever gets."""
+"""What a row needs to be as good as another: time, on validation, and parameters."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from hydrarec.compare.rows import Row
 from hydrarec.train.loop import SELECT
 
 
@@ -30,3 +31,16 @@ def shares_of_time(label: str, records: dict[str, list[dict[str, Any]]]) -> dict
     if label not in curved:
         return {}
     return {name: share_of_time(curved[label], own) for name, own in curved.items() if name != label}
+
+
+def smallest_as_good(row: Row, rows: Sequence[Row]) -> Row | None:
+    """Of ours, the one with the fewest encoder parameters that is at least as good as ``row``, and sees no more."""
+    good = [
+        each
+        for each in rows
+        if each.ours
+        and not each.removed
+        and each.sees_request_time <= row.sees_request_time
+        and each.metrics[SELECT] >= row.metrics[SELECT]
+    ]
+    return min(good, key=lambda each: each.costs["encoder"], default=None)

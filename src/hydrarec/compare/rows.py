@@ -20,7 +20,8 @@ class Row:
 
     Attributes:
         metrics: on the test split; spread: their standard deviation over seeds (n - 1), empty with one seed.
-        interval: 95 % of the mean NDCG@10 over seeds, users drawn.
+        intervals: 95 % of the mean over seeds, users drawn, of NDCG@10, and of HR@10 where results have it.
+        published: NDCG@10 in the literature; None: there is none for this table.
         validation: NDCG@10 of the weights that were kept, or None where nothing validates.
         rival: label of the row it is held against; difference: relative, of NDCG@10; p: of no difference.
         time_shares: by label of another row, see ``quality.share_of_time``; of ours only.
@@ -40,8 +41,9 @@ class Row:
     seeds: list[int]
     metrics: dict[str, float]
     spread: dict[str, float]
-    interval: tuple[float, float]
+    intervals: dict[str, tuple[float, float]]
     validation: float | None
+    published: float | None = None
     rival: str | None = None
     difference: float | None = None
     p: float | None = None
@@ -58,24 +60,32 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Queries:
-    """NDCG@10 of every test target, mean over seeds, and the user of each."""
+    """NDCG@10 and, where results have it, HR@10 of every test target, mean over seeds, and the user of each."""
 
     values: NDArray[np.float64]
     users: NDArray[np.int64]
+    hits: NDArray[np.float64] | None = None
 
 
 def queries_of(records: list[dict[str, Any]], where: str) -> Queries:
     """Raises InputError: the runs of a row answer different questions, or a file is damaged."""
-    values = [unpack(found["ndcg10"], "f4", f"ndcg10 of {where}-{found['seed']}") for found in records]
+    values = _of_seeds(records, "ndcg10", where)
+    hits = _of_seeds(records, "hr10", where) if all("hr10" in found for found in records) else None
+    packed = records[0]["query_users"]
+    users = np.arange(len(values)) if packed is None else unpack(packed, "i4", f"query_users of {where}")
+    return Queries(values=values, users=users.astype(np.int64), hits=hits)
+
+
+def _of_seeds(records: list[dict[str, Any]], key: str, where: str) -> NDArray[np.float64]:
+    values = [unpack(found[key], "f4", f"{key} of {where}-{found['seed']}") for found in records]
     if len({len(each) for each in values}) > 1:
         raise InputError(f"the runs of {where} have different numbers of targets; delete those of other data")
-    packed = records[0]["query_users"]
-    users = np.arange(len(values[0])) if packed is None else unpack(packed, "i4", f"query_users of {where}")
-    return Queries(values=np.mean(values, axis=0), users=users.astype(np.int64))
+    mean: NDArray[np.float64] = np.mean(values, axis=0)
+    return mean
 
 
-def row_of(model: ModelSpec, records: list[dict[str, Any]], queries: Queries) -> Row:
-    """A row, not yet held against another. ``records``: one a seed, at least one."""
+def row_of(model: ModelSpec, table: str, records: list[dict[str, Any]], queries: Queries) -> Row:
+    """A row of a table, not yet held against another. ``records``: one a seed, at least one."""
     names = records[0]["metrics"]
     of_seeds = {name: [found["metrics"][name] for found in records] for name in names}
     validations = [found["validation"][SELECT] for found in records if found["validation"]]
@@ -89,7 +99,10 @@ def row_of(model: ModelSpec, records: list[dict[str, Any]], queries: Queries) ->
         seeds=[found["seed"] for found in records],
         metrics={name: float(np.mean(values)) for name, values in of_seeds.items()},
         spread={name: float(np.std(values, ddof=1)) for name, values in of_seeds.items()} if len(records) > 1 else {},
-        interval=intervals({SELECT: queries.values}, queries.users)[SELECT],
+        intervals=intervals(
+            {SELECT: queries.values, **({} if queries.hits is None else {"HR@10": queries.hits})}, queries.users
+        ),
+        published=model.published.get(table),
         validation=float(np.mean(validations)) if validations else None,
         costs=_costs(records),
         recipe=records[0]["recipe"],

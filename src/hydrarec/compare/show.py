@@ -32,7 +32,7 @@ def rivals_of(rows: list[Row]) -> str:
 
 
 def _accuracy(row: Row) -> list[Cell]:
-    low, high = row.interval
+    low, high = row.intervals["NDCG@10"]
     return [
         _name(row),
         figure(row.metrics["HR@10"]),

@@ -60,6 +60,7 @@ class ModelSpec:
         ours: the others are its rivals.
         external: another program writes its result files (benchmarks/rectools).
         removed: its setting no longer exists; what was measured before stays.
+        published: its NDCG@10 in the literature, by table, to hold ours against.
     """
 
     label: str
@@ -73,6 +74,7 @@ class ModelSpec:
     ours: bool = False
     external: bool = False
     removed: bool = False
+    published: dict[str, Any] = field(default_factory=dict)
 
     @property
     def runs_here(self) -> bool:
@@ -89,6 +91,9 @@ class ModelSpec:
         for key, values in self.on.items():
             if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
                 raise InputError(f"model {self.label}: on.{key} is {values!r}; it must be a list of section.key=value")
+        for key, value in self.published.items():
+            if not isinstance(value, float) or not 0 < value < 1:
+                raise InputError(f"model {self.label}: published.{key} is {value!r}; it must be an NDCG@10, in (0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +153,7 @@ class Spec:
 
     def _check_places(self, places: set[str]) -> None:
         for model in self.model:
-            for where, keys in (("on", model.on), ("skip", model.skip)):
+            for where, keys in (("on", model.on), ("skip", model.skip), ("published", model.published)):
                 for key in keys:
                     if key not in places:
                         raise InputError(
