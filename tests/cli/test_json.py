@@ -184,8 +184,11 @@ def test_simulate(ask, tmp_path):
 def test_plan(ask):
     found = ask("plan", "--items", "1e9", "--dim", 128, "--gpus", 8, "--no-rates")
     assert set(found["parts"]) == {"weights_bytes", "optimizer_bytes", "id_map_bytes", "index_bytes"}
-    assert found["parts"]["weights_bytes"] == 256 * 10**9
-    assert (found["items"], found["encoder"], found["fits"]) == (10**9, "float16", True)
-    assert 32.5e9 < found["per_gpu_bytes"] < 32.6e9
+    assert found["parts"]["weights_bytes"] < 10**9
+    assert (found["items"], found["encoder"], found["storage"]) == (10**9, "quotient_remainder", "hashed")
+    found = ask("plan", "--items", "1e9", "--dim", 128, "--gpus", 16, "--no-rates")
+    assert found["parts"]["weights_bytes"] == 512 * 10**9
+    assert (found["encoder"], found["storage"], found["fits"]) == ("float32", "sharded", True)
+    assert 32.2e9 < found["per_gpu_bytes"] < 32.3e9
     assert "seconds_per_billion_events" not in found
     assert ask("plan", "--items", 10**9, "--encoder", "int8", "--no-rates")["encoder"] == "int8"

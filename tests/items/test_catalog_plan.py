@@ -1,5 +1,7 @@
 """The arithmetic, beside real tables, optimisers and vocabularies of three sizes."""
 
+from typing import get_args
+
 import pyarrow as pa
 import pytest
 import torch
@@ -7,13 +9,16 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydrarec import processes
 from hydrarec.errors import InputError
 from hydrarec.items.compact import FloatTable, Int8Table
+from hydrarec.items.config import ItemsConfig
 from hydrarec.items.hashed import QuotientRemainder
 from hydrarec.items.mapped import MappedTable
-from hydrarec.items.plan import PlanConfig, id_map_bytes, index_bytes, plan
+from hydrarec.items.plan import EncoderName, PlanConfig, id_map_bytes, index_bytes, plan
 from hydrarec.items.rows import RowwiseAdagrad
 from hydrarec.items.table import ItemTable
+from hydrarec.items.tables import new_table
 from hydrarec.items.vocabulary import Vocabulary
 
 SIZES = (1000, 8000, 64_000)
@@ -76,6 +81,37 @@ def test_files_of_a_mapped_table(items, tmp_path):
     close(found["weights_bytes"] + found["optimizer_bytes"], size)
 
 
+@pytest.mark.parametrize("gpus", [1, 3])
+@pytest.mark.parametrize(
+    ("encoder", "alone", "together"),
+    [
+        ("table", "full", "full"),
+        ("float32", "rows", "sharded"),
+        ("float16", "half", "half"),
+        ("int8", "int8", "int8"),
+        ("quotient_remainder", "hashed", "hashed"),
+    ],
+)
+def test_what_a_process_holds_of_the_storage_that_is_planned(encoder, alone, together, gpus, monkeypatch):
+    monkeypatch.setattr(processes, "world", lambda: gpus)
+    found = plan(PlanConfig(items=9001, dim=32, gpus=gpus, encoder=encoder, events=1, negatives=0))
+    assert found.storage == (alone if gpus == 1 else together)
+    items = new_table(ItemsConfig(storage=found.storage), 9001, 32)
+    assert items.sharded == (encoder == "float32" and gpus > 1)
+    moments_and_gradient = 3 * nbytes(*items.parameters())  # of AdamW; others keep theirs in buffers
+    close(found.per_gpu_bytes, nbytes(*items.parameters(), *items.buffers()) + moments_and_gradient)
+
+
+def test_every_encoder_of_a_plan_is_tried_above():
+    assert set(plan(PlanConfig(items=5)).encoders) == set(get_args(EncoderName))
+    (tried,) = (
+        mark.args[1]
+        for mark in test_what_a_process_holds_of_the_storage_that_is_planned.pytestmark
+        if "encoder" in mark.args[0]
+    )
+    assert {encoder for encoder, _, _ in tried} == set(get_args(EncoderName))
+
+
 @pytest.mark.parametrize("items", SIZES)
 def test_id_map_and_exact_index(items):
     close(id_map_bytes(items), Vocabulary(pa.array(range(items))).values.nbytes)
@@ -85,16 +121,27 @@ def test_id_map_and_exact_index(items):
 
 
 def test_eight_large_gpus():
-    """By hand: (128 + 4) / 8 GB, and the rows of a step."""
-    found = plan(PlanConfig(items=GB, dim=64, gpus=8, gpu_memory=141 * GB, encoder="float16"))
-    assert found.parts["weights_bytes"] == 128 * GB
+    """By hand: (256 + 4) / 8 GB, and the rows of a step."""
+    found = plan(PlanConfig(items=GB, dim=64, gpus=8, gpu_memory=141 * GB, encoder="float32"))
+    assert found.parts["weights_bytes"] == 256 * GB
     assert found.parts["optimizer_bytes"] == 4 * GB
     assert found.parts["id_map_bytes"] == 8 * GB
-    assert found.per_gpu_bytes == 16_500_000_000 + 2 * 4 * 64 * (8192 + 1 + 8192)
+    assert found.per_gpu_bytes == 32_500_000_000 + 2 * 4 * 64 * (8192 + 1 + 8192)
     assert found.fits
     assert found.index == "ivf"
     assert found.parts["index_bytes"] == pytest.approx(136 * GB, rel=0.01)
-    assert found.traffic_bytes_per_step == round(16_385 * 7 / 8 * (8 + 512))
+    assert found.traffic_bytes_per_step == round(16_385 * 7 / 8 * (16 + 512))
+
+
+def test_what_is_not_in_shards_every_gpu_has_and_hears_of():
+    found = plan(PlanConfig(items=GB, dim=64, gpus=8, gpu_memory=141 * GB, encoder="float16"))
+    assert found.per_gpu_bytes == 132 * GB + 2 * 4 * 64 * (8192 + 1 + 8192)
+    assert not found.fits
+    assert found.traffic_bytes_per_step == 7 * 16_385 * (8 + 256)
+    dense = plan(PlanConfig(items=1000, dim=64, gpus=4, encoder="table"))
+    assert dense.traffic_bytes_per_step == 2 * 3 / 4 * 4 * 1000 * 64
+    alone = [plan(PlanConfig(items=1000, encoder=name)) for name in get_args(EncoderName)]
+    assert [each.traffic_bytes_per_step for each in alone] == [0] * len(alone)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +152,8 @@ def test_eight_large_gpus():
         (400_000_000, 1, "float16"),
         (700_000_000, 1, "int8"),
         (10 * GB, 1, "quotient_remainder"),
-        (10 * GB, 20, "int8"),
+        (700_000_000, 8, "float32"),
+        (10 * GB, 20, "quotient_remainder"),
         (10 * GB, 100, "float32"),
     ],
 )

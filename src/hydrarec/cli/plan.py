@@ -27,7 +27,7 @@ def plan(
     items, dim
         Items of the catalog, and the width of their vectors.
     gpus, gpu_memory
-        Tables are sharded over so many GPUs of so much memory.
+        So many GPUs of so much memory, a process each. They share the rows of float32 alone.
     encoder
         The first that fits by default, the most accurate first.
     events, negatives

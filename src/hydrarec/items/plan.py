@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hydrarec.errors import InputError
+from hydrarec.items.config import Storage
 
 EncoderName = Literal["table", "float32", "float16", "int8", "quotient_remainder"]
 _SHARE = 0.8  # of a GPU's memory that item vectors may take; the rest is for the sequence encoder and its activations
@@ -18,7 +19,7 @@ class PlanConfig:
     """What is asked.
 
     Attributes:
-        items: V. dim: d. gpus: over which the tables are sharded by rows.
+        items: V. dim: d. gpus: a process each, which train one model together.
         gpu_memory: bytes of each.
         encoder: None chooses the first that fits, the most accurate first.
         events, negatives: of a step on one GPU.
@@ -47,15 +48,22 @@ class PlanConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Bytes of an encoder's tables and of their optimiser, all GPUs together, and of what a step adds on each."""
+    """Bytes of an encoder's tables and of their optimiser, each row counted once, and of what a step adds on a GPU.
 
+    Attributes:
+        storage: the ``items.storage`` that this is.
+        sent: bytes that a GPU sends in a step.
+    """
+
+    storage: Storage
     weights: int
     optimizer: int
     step: int
-    sharded: bool = True
+    sent: int
 
     def per_gpu(self, gpus: int) -> int:
-        return math.ceil((self.weights + self.optimizer) / (gpus if self.sharded else 1)) + self.step
+        """Only ``sharded`` divides rows among GPUs; of all other tables every process has the whole."""
+        return math.ceil((self.weights + self.optimizer) / (gpus if self.storage == "sharded" else 1)) + self.step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +71,18 @@ class Plan:
     """The answer, in bytes.
 
     Attributes:
-        encoder: the one asked for, or the first that fits.
-        parts: ``weights_bytes`` and ``optimizer_bytes`` of all GPUs together; ``id_map_bytes`` and ``index_bytes``,
+        encoder: the one asked for, or the first that fits. storage: the ``items.storage`` that makes it.
+        parts: ``weights_bytes`` and ``optimizer_bytes``, each row counted once; ``id_map_bytes`` and ``index_bytes``,
             which lie in the memory of a host.
         per_gpu_bytes: of tables, their optimiser, and the rows of a step.
         encoders: the same for every encoder.
         fits: whether that is at most 0.8 of a GPU.
         index: ``exact`` or ``ivf``.
-        traffic_bytes_per_step: what each GPU sends: ids out, vectors there and gradients back.
+        traffic_bytes_per_step: what each GPU sends.
     """
 
     encoder: str
+    storage: Storage
     parts: dict[str, int]
     per_gpu_bytes: int
     encoders: dict[str, int]
@@ -94,6 +103,7 @@ def plan(config: PlanConfig) -> Plan:
     index = "exact" if config.items <= _EXACT else "ivf"
     return Plan(
         encoder=encoder,
+        storage=tables[encoder].storage,
         parts={
             "weights_bytes": tables[encoder].weights,
             "optimizer_bytes": tables[encoder].optimizer,
@@ -104,7 +114,7 @@ def plan(config: PlanConfig) -> Plan:
         encoders=sizes,
         fits=sizes[encoder] <= _SHARE * config.gpu_memory,
         index=index,
-        traffic_bytes_per_step=_traffic(config) if tables[encoder].sharded else 0,
+        traffic_bytes_per_step=tables[encoder].sent,
     )
 
 
@@ -132,35 +142,50 @@ def _choose(config: PlanConfig, sizes: dict[str, int]) -> str:
     )
 
 
-def _traffic(config: PlanConfig) -> int:
-    away = (config.gpus - 1) / config.gpus  # of the rows lie on another GPU
-    return round(config.rows * away * (8 + 2 * 4 * config.dim))
-
-
 def _plain(config: PlanConfig) -> Tables:
-    """With AdamW's two moments and a dense gradient, on every GPU."""
+    """With AdamW's two moments and a dense gradient, which goes around all GPUs to be summed."""
     weights = 4 * config.items * config.dim
-    return Tables(weights=weights, optimizer=2 * weights, step=weights, sharded=False)
+    sent = 2 * weights * (config.gpus - 1) // config.gpus
+    return Tables(storage="full", weights=weights, optimizer=2 * weights, step=weights, sent=sent)
 
 
 _Sizing = Callable[[PlanConfig], Tables]
 
 
-def _rows(bytes_a_row: Callable[[int], int], n_rows: Callable[[int], int] = lambda items: items) -> _Sizing:
-    """Tables of rows: rowwise Adagrad's number a row, and a step's vectors with their gradients in float32."""
+def _rows(
+    storage: Storage, bytes_a_row: Callable[[int], int], n_rows: Callable[[int], int] = lambda items: items
+) -> _Sizing:
+    """Tables of rows: rowwise Adagrad's number a row, and a step's vectors with their gradients in float32.
+
+    Every GPU gets the ids and gradients of all others.
+    """
 
     def tables(config: PlanConfig) -> Tables:
-        rows = n_rows(config.items)
-        step = 2 * 4 * config.rows * config.dim
-        return Tables(weights=rows * bytes_a_row(config.dim), optimizer=4 * rows, step=step)
+        rows, of_step = n_rows(config.items), config.rows
+        return Tables(
+            storage=storage,
+            weights=rows * bytes_a_row(config.dim),
+            optimizer=4 * rows,
+            step=2 * 4 * of_step * config.dim,
+            sent=(config.gpus - 1) * of_step * (8 + 4 * config.dim),
+        )
 
     return tables
 
 
+def _float32(config: PlanConfig) -> Tables:
+    """In shards where there are several GPUs: ids and gradients go to those that have the rows, vectors come back."""
+    tables = _rows("rows", lambda dim: 4 * dim)(config)
+    if config.gpus == 1:
+        return tables
+    away = (config.gpus - 1) / config.gpus  # of the rows lie on another GPU
+    return replace(tables, storage="sharded", sent=round(config.rows * away * (2 * 8 + 2 * 4 * config.dim)))
+
+
 _TABLES: dict[str, _Sizing] = {  # the most accurate first
     "table": _plain,
-    "float32": _rows(lambda dim: 4 * dim),
-    "float16": _rows(lambda dim: 2 * dim),
-    "int8": _rows(lambda dim: dim + 4),
-    "quotient_remainder": _rows(lambda dim: 4 * dim, lambda items: 2 * math.ceil(math.sqrt(items))),
+    "float32": _float32,
+    "float16": _rows("half", lambda dim: 2 * dim),
+    "int8": _rows("int8", lambda dim: dim + 4),
+    "quotient_remainder": _rows("hashed", lambda dim: 4 * dim, lambda items: 2 * math.ceil(math.sqrt(items))),
 }
