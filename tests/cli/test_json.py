@@ -10,6 +10,8 @@ from hydrarec.data.people import SimulationConfig
 from hydrarec.data.shop import ShopConfig
 from hydrarec.data.simulate import simulate
 from hydrarec.ops.library import kernels_or_reason
+from hydrarec.retrieve.approximate import index_bytes
+from hydrarec.serve.indexing import WORTH
 
 METRICS = {"HR@10", "NDCG@10", "MRR", "coverage@10", "popularity@10"}
 
@@ -191,4 +193,7 @@ def test_plan(ask):
     assert (found["encoder"], found["storage"], found["fits"]) == ("float32", "sharded", True)
     assert 32.2e9 < found["per_gpu_bytes"] < 32.3e9
     assert "seconds_per_billion_events" not in found
+    assert (found["index"], found["parts"]["index_bytes"]) == ("ivf", index_bytes(10**9, 128))
+    few = ask("plan", "--items", WORTH - 1, "--dim", 16, "--encoder", "table", "--no-rates")
+    assert (few["index"], few["parts"]["index_bytes"]) == ("exact", 4 * 16 * (WORTH - 1))
     assert ask("plan", "--items", 10**9, "--encoder", "int8", "--no-rates")["encoder"] == "int8"

@@ -15,7 +15,7 @@ from hydrarec.items.compact import FloatTable, Int8Table
 from hydrarec.items.config import ItemsConfig
 from hydrarec.items.hashed import QuotientRemainder
 from hydrarec.items.mapped import MappedTable
-from hydrarec.items.plan import EncoderName, PlanConfig, id_map_bytes, index_bytes, plan
+from hydrarec.items.plan import EncoderName, PlanConfig, id_map_bytes, plan
 from hydrarec.items.rows import RowwiseAdagrad
 from hydrarec.items.table import ItemTable
 from hydrarec.items.tables import new_table
@@ -113,11 +113,17 @@ def test_every_encoder_of_a_plan_is_tried_above():
 
 
 @pytest.mark.parametrize("items", SIZES)
-def test_id_map_and_exact_index(items):
+def test_id_map_and_what_is_scored(items):
     close(id_map_bytes(items), Vocabulary(pa.array(range(items))).values.nbytes)
     text = Vocabulary(pa.array([f"item-{row:012}" for row in range(items)]))
     close(id_map_bytes(items, 17), text.values.nbytes)
-    close(index_bytes(items, 40, "exact"), nbytes(F.normalize(ItemTable(items, 40).catalog().detach())))
+    config = PlanConfig(items=items, dim=40, encoder="table")
+    found = plan(config)
+    assert found.index == "exact"
+    close(found.parts["index_bytes"], nbytes(F.normalize(ItemTable(items, 40).catalog().detach())))
+    assert plan(config, 5).parts["index_bytes"] == found.parts["index_bytes"] + 5
+    of_rows = plan(PlanConfig(items=items, dim=40, encoder="int8"), 5)
+    assert (of_rows.index, of_rows.parts["index_bytes"]) == ("ivf", 5)
 
 
 def test_eight_large_gpus():
@@ -128,8 +134,6 @@ def test_eight_large_gpus():
     assert found.parts["id_map_bytes"] == 8 * GB
     assert found.per_gpu_bytes == 32_500_000_000 + 2 * 4 * 64 * (8192 + 1 + 8192)
     assert found.fits
-    assert found.index == "ivf"
-    assert found.parts["index_bytes"] == pytest.approx(136 * GB, rel=0.01)
     assert found.traffic_bytes_per_step == round(16_385 * 7 / 8 * (16 + 512))
 
 

@@ -1,5 +1,8 @@
 """An index proposes what exact search finds."""
 
+import json
+import platform
+import subprocess
 import sys
 
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 import torch
 
 from hydrarec.errors import InputError
-from hydrarec.retrieve.approximate import Index, require_faiss
+from hydrarec.retrieve.approximate import Index, index_bytes, n_clusters, require_faiss
 from hydrarec.retrieve.exact import top_k
 
 V, D, CHUNK = 4_000, 16, 1_500
@@ -59,3 +62,48 @@ def test_without_faiss_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(InputError, match=r"pip install 'hydrarec\[ann\]'"):
         require_faiss()
+
+
+SIZES = (6_000, 20_000, 60_000)
+MEASURE = """
+import ctypes, gc, json, sys
+import numpy as np
+import torch
+from hydrarec.retrieve import approximate
+
+class Heap(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Heap
+
+def built(n):
+    vectors = torch.randn(n, 16, generator=torch.Generator().manual_seed(1))
+    chunks = lambda: zip(range(0, n, 4_000), vectors.split(4_000))
+    before = in_use()
+    index = approximate.Index(chunks, n, np.zeros(n, bool))
+    gc.collect()
+    return in_use() - before, len(approximate.require_faiss().serialize_index(index._index))
+
+def in_use():
+    gc.collect()
+    found = libc.mallinfo2()
+    return found.uordblks + found.hblkhd
+
+approximate._ROUNDS, approximate._SAMPLE = 1, 40  # clusters may be poor; their sizes differ all the same
+torch.set_num_threads(1)
+built(2_000)  # what is made once
+print(json.dumps([built(n) for n in map(int, sys.argv[1:])]))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks the allocator of glibc")
+def test_memory_of_three_sizes():
+    pytest.importorskip("faiss")
+    command = [sys.executable, "-c", MEASURE, *map(str, SIZES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for n, (used, written) in zip(SIZES, json.loads(done.stdout), strict=True):
+        assert index_bytes(n, 16) == pytest.approx(used, rel=0.15)
+        held = n * (16 // 2 + 8) + n_clusters(n) * (4 * 16 + 16 * 16 // 2)  # lists end in half a block of 32
+        assert held == pytest.approx(written, rel=0.05)

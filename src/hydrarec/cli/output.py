@@ -58,7 +58,7 @@ def print_plan(config: Any, plan: Any, taken: dict[str, float] | None) -> None:
     print()
     parts = [[name.removesuffix("_bytes"), _gigabytes(size)] for name, size in plan.parts.items()]
     table(f"{plan.encoder} (items.storage={plan.storage})", ["part", "memory, each row once"], parts)
-    print(f"the id map and the index ({plan.index}) lie in a host's memory")
+    print(f"the id map and the index ({plan.index}) lie in a server's memory, beside the weights")
     print(f"each GPU sends {plan.traffic_bytes_per_step / 1e6:,.1f} MB a step of {config.events:,} events")
     for part, value in (taken or {}).items():
         print(f"a billion events take {seconds(value)} for the {part}, at the rate of this CPU")

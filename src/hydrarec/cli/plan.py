@@ -44,6 +44,8 @@ def plan(
     from hydrarec.cli.output import print_json, print_plan
     from hydrarec.items.plan import PlanConfig
     from hydrarec.items.plan import plan as make
+    from hydrarec.retrieve.approximate import index_bytes
+    from hydrarec.serve.indexing import WORTH
 
     config = PlanConfig(
         items=items,
@@ -55,7 +57,7 @@ def plan(
         negatives=negatives,
         id_length=id_length,
     )
-    found = make(config)
+    found = make(config, index_bytes(items, dim) if items >= WORTH else 0)
     seconds = None if no_rates else seconds_per_billion_events(found.encoder, config)
     if json:
         print_json({**asdict(config), **asdict(found), **({"seconds_per_billion_events": seconds} if seconds else {})})

@@ -11,7 +11,6 @@ from hydrarec.items.config import Storage
 EncoderName = Literal["table", "float32", "float16", "int8", "quotient_remainder"]
 _SHARE = 0.8  # of a GPU's memory that item vectors may take; the rest is for the sequence encoder and its activations
 _SMALL = 100_000  # items up to which the plain table with dense gradients costs no more time than its rows
-_EXACT = 1_000_000  # items up to which every one is scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,8 @@ class Plan:
     Attributes:
         encoder: the one asked for, or the first that fits. storage: the ``items.storage`` that makes it.
         parts: ``weights_bytes`` and ``optimizer_bytes``, each row counted once; ``id_map_bytes`` and ``index_bytes``,
-            which lie in the memory of a host.
+            which lie in the memory of a host that serves: of the plain table its normalised catalog in float32 (all
+            others are read as they are), and what proposes items where not all are scored.
         per_gpu_bytes: of tables, their optimiser, and the rows of a step.
         encoders: the same for every encoder.
         fits: whether that is at most 0.8 of a GPU.
@@ -91,8 +91,11 @@ class Plan:
     traffic_bytes_per_step: int
 
 
-def plan(config: PlanConfig) -> Plan:
+def plan(config: PlanConfig, proposing: int = 0) -> Plan:
     """Size a catalog.
+
+    Args:
+        proposing: bytes of an index that proposes items (``retrieve.approximate.index_bytes``); 0: all are scored.
 
     Raises:
         InputError: not even hashed tables fit.
@@ -100,7 +103,6 @@ def plan(config: PlanConfig) -> Plan:
     tables = {name: make(config) for name, make in _TABLES.items()}
     sizes = {name: each.per_gpu(config.gpus) for name, each in tables.items()}
     encoder = config.encoder or _choose(config, sizes)
-    index = "exact" if config.items <= _EXACT else "ivf"
     return Plan(
         encoder=encoder,
         storage=tables[encoder].storage,
@@ -108,12 +110,12 @@ def plan(config: PlanConfig) -> Plan:
             "weights_bytes": tables[encoder].weights,
             "optimizer_bytes": tables[encoder].optimizer,
             "id_map_bytes": id_map_bytes(config.items, config.id_length),
-            "index_bytes": index_bytes(config.items, config.dim, index),
+            "index_bytes": proposing + (4 * config.items * config.dim if encoder == "table" else 0),
         },
         per_gpu_bytes=sizes[encoder],
         encoders=sizes,
         fits=sizes[encoder] <= _SHARE * config.gpu_memory,
-        index=index,
+        index="ivf" if proposing else "exact",
         traffic_bytes_per_step=tables[encoder].sent,
     )
 
@@ -121,14 +123,6 @@ def plan(config: PlanConfig) -> Plan:
 def id_map_bytes(items: int, id_length: int = 0) -> int:
     """A ``Vocabulary``: 8 bytes a whole number; of text its bytes and a 4-byte offset."""
     return items * (id_length + 4 if id_length else 8)
-
-
-def index_bytes(items: int, dim: int, index: str) -> int:
-    """``exact``: the normalised catalog in float32. ``ivf``: vectors in half precision, 8-byte ids, and 4 sqrt(V)
-    centroids in float32 (the inverted file of faiss with scalar quantisation to 16 bits)."""
-    if index == "exact":
-        return 4 * items * dim
-    return items * (2 * dim + 8) + 4 * math.isqrt(items) * 4 * dim
 
 
 def _choose(config: PlanConfig, sizes: dict[str, int]) -> str:

@@ -13,6 +13,8 @@ LEAST = 1_000  # items that can be clustered
 _SAMPLE = 64  # vectors a cluster, to find the clusters by
 _ROUNDS = 10  # of that
 _CODED = 16_384  # vectors to find codes by
+_BITS = 4  # of a code, for every number of a vector
+_GROWN = 1.44  # room in lists that grow by doubling, for each byte that they hold: 1 / ln 2 on average
 
 
 def require_faiss() -> ModuleType:
@@ -56,7 +58,7 @@ class Index:
     ) -> None:
         self._faiss = require_faiss()
         self._faiss.omp_set_num_threads(1)  # of this thread: others go on answering
-        self.clusters = 2 ** max(2, round(np.log2(2 * np.sqrt(n_items))))
+        self.clusters = n_clusters(n_items)
         sample = _sampled(chunks(), n_items, self.clusters * _SAMPLE)
         width = sample.shape[1]
         # Clusters by distance, since by product all would go to the longest centres.
@@ -67,7 +69,7 @@ class Index:
         self._centres = self._faiss.IndexFlatIP(width)
         self._centres.add(kmeans.centroids)
         product = self._faiss.METRIC_INNER_PRODUCT
-        self._index = self._faiss.IndexIVFPQFastScan(self._centres, width, self.clusters, width, 4, product)
+        self._index = self._faiss.IndexIVFPQFastScan(self._centres, width, self.clusters, width, _BITS, product)
         self._index.by_residual = True  # a code is of what is left of a vector without its centre
         self._index.train(sample[:: max(1, len(sample) // _CODED)])
         for first, vectors in chunks():
@@ -86,6 +88,16 @@ class Index:
         parameters = self._faiss.SearchParametersIVF(nprobe=self.probes)
         _, rows = self._index.search(queries.numpy(), n, params=parameters)
         return torch.from_numpy(rows)
+
+
+def n_clusters(n_items: int) -> int:
+    """A power of two near 2 sqrt(V)."""
+    return int(2 ** max(2, round(np.log2(2 * np.sqrt(n_items)))))
+
+
+def index_bytes(n_items: int, width: int) -> int:
+    """Memory of an ``Index`` of V items of d numbers: codes and 8-byte rows in lists that grow, centres in float32."""
+    return round(n_items * (width * _BITS / 8 + 8) * _GROWN) + n_clusters(n_items) * 4 * width
 
 
 def _sampled(chunks: Iterable[tuple[int, Tensor]], n_items: int, most: int) -> np.ndarray:
