@@ -17,6 +17,7 @@ CASES = {
     "carried": ["train.windows=carried", "train.max_len=4"],
     "rows": ["items.storage=rows", *IN_BATCH],
     "sharded": ["items.storage=sharded", *IN_BATCH],  # 10 rows in shards of 4, 4 and 2
+    "mixed": ["items.storage=rows", *IN_BATCH, "loss.sampler=mixed"],
     "rows, softmax": ["items.storage=rows"],
     "hashed": ["items.storage=hashed", "loss.kind=gbce", "loss.negatives=5"],
     "domains": ["loss.kind=sampled", "loss.negatives=4"],

@@ -12,7 +12,7 @@ from hydrarec.losses.catalog import Catalog, few, size, whole
 from hydrarec.losses.domains import ByDomain
 from hydrarec.losses.gbce import gbce
 from hydrarec.losses.sampled import sampled_softmax
-from hydrarec.losses.samplers import InBatch, Popularity, Sampler, Uniform
+from hydrarec.losses.samplers import InBatch, Mixed, Popularity, Sampler, Uniform
 from hydrarec.losses.softmax import full_softmax
 
 
@@ -35,10 +35,13 @@ class LossConfig:
         kind: ``softmax`` over the whole catalog, ``sampled`` softmax, or ``gbce``.
         negatives_from: where the data has domains, the items that a target is told from are those of its ``own``, or
             those of ``all``: the whole catalog.
-        sampler: where the negatives of ``sampled`` and ``gbce`` come from.
+        sampler: where the negatives of ``sampled`` and ``gbce`` come from: the catalog (``uniform``, ``popularity``),
+            the targets of the batch (``in_batch``), or a share ``from_batch`` of them from the batch and the rest by
+            ``popularity`` (``mixed``).
         negatives: how many are drawn for a batch and shared by its events; for its events of a domain, by these.
         log_q: correct for how the negatives were drawn.
-        smoothing: exponent of the item counts of the ``popularity`` sampler.
+        from_batch: that share.
+        smoothing: exponent of the item counts of the ``popularity`` sampler; 0: every item alike.
         calibration: t of gBCE.
         precision: of the products of ``softmax``. ``bfloat16`` rounds their operands, sums in float32, and is about
             twice as fast on processors with matrix tiles (AMX); elsewhere it gains nothing.
@@ -48,9 +51,10 @@ class LossConfig:
 
     kind: Literal["softmax", "sampled", "gbce"] = "softmax"
     negatives_from: Literal["own", "all"] = "own"
-    sampler: Literal["uniform", "popularity", "in_batch"] = "uniform"
+    sampler: Literal["uniform", "popularity", "in_batch", "mixed"] = "uniform"
     negatives: int = 512
     log_q: bool = True
+    from_batch: float = 0.5
     smoothing: float = 0.75
     calibration: float = 0.75
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -61,7 +65,7 @@ class LossConfig:
         for name in ("negatives", "chunk_events", "chunk_items"):
             if getattr(self, name) < 1:
                 raise InputError(f"loss.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("smoothing", "calibration"):
+        for name in ("from_batch", "smoothing", "calibration"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"loss.{name} is {getattr(self, name)}; it must lie between 0 and 1")
 
@@ -107,9 +111,13 @@ def make_sampler(config: LossConfig, counts: Tensor, generator: torch.Generator 
         return None
     if config.sampler == "uniform":
         return Uniform(len(counts), config.negatives, generator)
-    if config.sampler == "popularity":
-        return Popularity(counts, config.negatives, config.smoothing, generator)
-    return InBatch(counts, config.negatives, generator)
+    share = {"popularity": 0.0, "in_batch": 1.0}.get(config.sampler, config.from_batch)
+    of_batch = round(share * config.negatives)
+    of_catalog = config.negatives - of_batch
+    if not of_catalog:
+        return InBatch(counts, of_batch, generator)
+    popularity = Popularity(counts, of_catalog, config.smoothing, generator)
+    return Mixed(InBatch(counts, of_batch, generator), popularity) if of_batch else popularity
 
 
 def loss(
