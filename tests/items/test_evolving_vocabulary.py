@@ -1,5 +1,10 @@
 """A vocabulary over a stream of days, against a dictionary that is kept beside it."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from threading import Barrier, Event, local
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -79,3 +84,56 @@ def test_what_cannot_be_admitted_changes_nothing():
         with pytest.raises(InputError):
             vocabulary.admit(ids, np.array([0]))
         assert vocabulary.values.to_pylist() == [10, 11]
+
+
+class Dawdling(Vocabulary):
+    """A thread may tell it to wait between looking ids up and appending those that are new."""
+
+    pause = local()
+
+    def rows(self, ids):
+        found = super().rows(ids)
+        time.sleep(getattr(self.pause, "seconds", 0))
+        return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.lists(SMALL, max_size=4), st.integers(0, 3)), min_size=1, max_size=4),
+        min_size=2,
+        max_size=4,
+    )
+)
+def test_adds_of_several_threads(threads):
+    """Each thread does its adds, (ids, tenths of a millisecond to wait in the midst of them), while another reads."""
+    vocabulary, together, done = Dawdling(pa.array([100])), Barrier(len(threads) + 1), Event()
+
+    def add(adds):
+        together.wait()
+        found = {}
+        for ids, tenths in adds:
+            vocabulary.pause.seconds = tenths * 1e-4
+            for each, row in zip(ids, vocabulary.add(ids).tolist(), strict=True):
+                assert found.setdefault(each, row) == row
+        return found
+
+    def read():
+        together.wait()
+        seen = [vocabulary.values]
+        while not done.is_set():
+            seen.append(vocabulary.values)
+            assert vocabulary.rows(seen[-1]).tolist() == list(range(len(seen[-1])))
+        return seen
+
+    with ThreadPoolExecutor(len(threads) + 1) as pool:
+        reader = pool.submit(read)
+        try:
+            rows = [future.result(timeout=60) for future in [pool.submit(add, adds) for adds in threads]]
+        finally:
+            done.set()
+    ids = vocabulary.values.to_pylist()
+    assert sorted(ids) == sorted({100} | {each for adds in threads for some, _ in adds for each in some})
+    assert all(ids[row] == each for found in rows for each, row in found.items())
+    for before, after in pairwise(reader.result()):
+        assert after.slice(0, len(before)).equals(before)

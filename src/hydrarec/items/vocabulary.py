@@ -1,6 +1,7 @@
 """The caller's item ids and their rows."""
 
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ class Admitted:
 class Vocabulary:
     """Maps ids to rows and back. An id has one row, and keeps it until it is evicted; growth appends.
 
+    Threads may share it: changes take turns, and whoever reads sees what was before one or after it.
+
     Args:
         ids: (V,) ids in row order, whole numbers or text, without null or repetition.
 
@@ -38,7 +41,8 @@ class Vocabulary:
     """
 
     def __init__(self, ids: pa.Array | pa.ChunkedArray) -> None:
-        self.values = _plain(ids)
+        self.values = plain_ids(ids)
+        self._changes = RLock()
         if self.values.null_count:
             raise InputError("an item id is null; every item needs one")
         if pc.count_distinct(self.values).as_py() != len(self.values):
@@ -61,7 +65,7 @@ class Vocabulary:
         Raises:
             InputError: anything else.
         """
-        asked = _plain(ids)
+        asked = plain_ids(ids)
         known = self.values
         if asked.type != known.type:
             asked, known = asked.cast(pa.string()), known.cast(pa.string())
@@ -79,19 +83,24 @@ class Vocabulary:
         Raises:
             InputError: a new id is null, or text where the ids are numbers.
         """
-        self.admit(ids)
-        return self.rows(ids)
+        with self._changes:
+            self.admit(ids)
+            return self.rows(ids)
 
     def admit(self, ids: Any, free: np.ndarray | None = None) -> Admitted:
         """Give a row to each of ``ids`` that has none: those of ``free`` first, in their order, then fresh ones.
 
         Args:
-            free: (f,) int64 rows whose ids may be evicted; that of one of ``ids`` is not.
+            free: (f,) int64 rows whose ids may be evicted; that of one of ``ids`` is not. Rows are chosen by the ids
+                that they have: whoever evicts is the only one to change the vocabulary.
 
         Raises:
             InputError: a new id is null, or text where the ids are numbers.
         """
-        asked = _plain(ids)
+        with self._changes:
+            return self._admit(plain_ids(ids), free)
+
+    def _admit(self, asked: pa.Array, free: np.ndarray | None) -> Admitted:
         known = self.rows(asked)
         new = pc.unique(asked.filter(pa.array(known < 0)))
         try:
@@ -108,8 +117,12 @@ class Vocabulary:
         return Admitted(reused=reused, evicted=evicted, grown=len(new) - len(reused))
 
 
-def _plain(ids: Any) -> pa.Array:
-    """``ids`` as one array of int64 or string."""
+def plain_ids(ids: Any) -> pa.Array:
+    """``ids`` as one array of int64 or string.
+
+    Raises:
+        InputError: they are neither whole numbers nor text.
+    """
     array = ids if isinstance(ids, pa.Array | pa.ChunkedArray) else _from_python(ids)
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
