@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from hydrarec._version import __version__
-from hydrarec.errors import HydrarecError, InputError
+from hydrarec.errors import HydrarecError, InputError, first_line
 
 _SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 _GRACE = 1.0  # seconds in which others see why this process ends
@@ -115,12 +115,12 @@ def _meet(own: int, count: int) -> Store:
     except (KeyError, ValueError) as error:
         raise InputError(f"WORLD_SIZE is {count} and {error} is missing or wrong; start with torchrun") from error
     except dist.DistError as error:
-        raise HydrarecError(f"process {own} cannot reach the first one ({_line(error)})") from error
+        raise HydrarecError(f"process {own} cannot reach the first one ({first_line(error)})") from error
     for other in range(count):
         try:
             theirs = json.loads(store.get(f"hello/{other}"))
         except dist.DistError as error:
-            raise HydrarecError(f"process {other} of {count} did not come ({_line(error)})") from error
+            raise HydrarecError(f"process {other} of {count} did not come ({first_line(error)})") from error
         for name, value in mine.items():
             if theirs[name] != value:
                 time.sleep(_GRACE)
@@ -151,10 +151,6 @@ def _first_to_say(store: Store, message: str) -> bool:
         return True
 
 
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
 def _talk(call: Callable[..., Any], *arguments: Any) -> None:
     """A collective call of torch.distributed.
 
@@ -166,8 +162,8 @@ def _talk(call: Callable[..., Any], *arguments: Any) -> None:
     except RuntimeError as error:
         time.sleep(_GRACE)  # so that whoever started the processes sees the one that failed first
         raise HydrarecError(
-            f"process {rank()} of {world()} lost another one ({_line(error)}); see what that one said, and run the "
-            "same command again to go on from the last checkpoint"
+            f"process {rank()} of {world()} lost another one ({first_line(error)}); see what that one said, and run "
+            "the same command again to go on from the last checkpoint"
         ) from error
 
 

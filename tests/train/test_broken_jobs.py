@@ -47,10 +47,13 @@ def killed(folder):
     shutil.copytree(folder / "all", folder / "torn")
     for file in (folder / "torn" / "checkpoints").glob("step-*/shard-00001*"):
         file.write_bytes(file.read_bytes()[:-8])
-    rest = [("torn", 3), ("killed", 1), ("third", 3), ("all", 2)]
+    shutil.copytree(folder / "all", folder / "half torn")
+    newest = max((folder / "half torn" / "checkpoints").glob("step-*/shard-00001*"))
+    newest.write_bytes(newest.read_bytes()[:-8])
+    rest = [("torn", 3), ("killed", 1), ("third", 3), ("all", 2), ("half torn", 3)]
     jobs = [{"arguments": [train(folder / "data", folder / name, SHARDED)] * world} for name, world in rest]
     full = {"arguments": [train(folder / "data", folder / "full", SHARDED)] * 2}
-    (tensors,) = (folder / "third" / "checkpoints").glob("step-*/tensors.safetensors")
+    tensors = max((folder / "third" / "checkpoints").glob("step-*/tensors.safetensors"))
     without_best = tensors.stat().st_size  # no epoch had ended
     full["environments"] = [{"FILE_LIMIT": without_best + 4096}, {}]
     return found + several([*jobs, full])
@@ -73,15 +76,22 @@ def test_a_checkpoint_goes_on_with_any_number_of_processes(folder, killed):
 
 
 def test_a_torn_shard_is_named(killed):
-    """Two of three processes need its rows."""
-    assert sorted(code for code, _, _ in killed[3]) in ([1, 2, 2], [2, 2, 2])
+    """Two of three processes need its rows, and all say no."""
+    assert [code for code, _, _ in killed[3]] == [2, 2, 2]
     errors = "".join(error for _, _, error in killed[3])
     assert "shard-00001-of-00002.safetensors is truncated or damaged" in errors
     assert "Traceback" not in errors
 
 
+def test_where_the_newest_is_torn_all_go_on_from_the_one_before(folder, killed):
+    assert [code for code, _, _ in killed[7]] == [0, 0, 0]
+    errors = "".join(error for _, _, error in killed[7])
+    assert errors.count("training goes on from the one before") == 1
+    close(weights(folder / "half torn"), weights(folder / "alone"))
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(folder, killed):
-    (code, _, errors), (other, _, _) = killed[7]
+    (code, _, errors), (other, _, _) = killed[8]
     assert (code, other) == (1, 1)
     assert "cannot write" in errors
     (kept,) = (folder / "full" / "checkpoints").iterdir()

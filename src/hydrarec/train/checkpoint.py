@@ -1,13 +1,18 @@
 """Checkpoints: all that training needs to go on as if it had never stopped.
 
 A checkpoint is a folder ``checkpoints/step-NNNNNNNN-epoch-NNNNN`` that appears whole, by a rename. No two have the
-same name, so that none has to make room for another. It holds tensors (``tensors.safetensors``: model, optimiser,
-random state, best weights so far, the states that windows begin from) and plain values (``position.json``). The rows of
-a sharded table are in files that each process writes (``items.shards``). Of a table of items that lies on disk it holds
-a copy, ``table``; beside it lies that of the best weights, ``best-epoch-NNNNN``.
+same name, so that none has to make room for another. The last two are kept: where the newest cannot be read, training
+goes on from the one before. The older of two is dropped before a third is written, so that there are never three.
+
+One holds tensors (``tensors.safetensors``: model, optimiser, random state, best weights so far, the states that windows
+begin from) and plain values (``position.json``). The rows of a sharded table are in files that each process writes
+(``items.shards``). Of a table of items that lies on disk it holds a copy, ``table``; beside it lies that of the best
+weights, ``best-epoch-NNNNN``.
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hydrarec import processes
-from hydrarec.errors import InputError
+from hydrarec.errors import InputError, first_line
 from hydrarec.files import read_json, whole_folder, write_json
 from hydrarec.items.mapped import MappedTable
 from hydrarec.items.shards import SHARD, load_shards, save_shard
 from hydrarec.nn.state import EncoderState
+from hydrarec.progress import say
 
 
 @dataclass(kw_only=True)
@@ -74,7 +80,7 @@ def save_checkpoint(
     position: Position,
     memory: EncoderState | None = None,
 ) -> None:
-    """Write a checkpoint, then drop all else in ``folder``: older ones, and what a crash left half written.
+    """Drop all but the newest checkpoint, what a crash left half written too, and write another beside it.
 
     The first process writes; with a sharded table all processes call this together.
     """
@@ -92,6 +98,7 @@ def save_checkpoint(
     if not processes.is_first():
         save_shard(Path(processes.from_first("")), shard)
         return
+    _drop_all_but_newest(folder, position)
     with whole_folder(place, overwrite=True) as temporary:
         shared = {name: _alone(value) for name, value in tensors.items() if name not in shard}
         save_file(shared, temporary / "tensors.safetensors")
@@ -101,8 +108,16 @@ def save_checkpoint(
         if shard:
             processes.from_first(str(temporary.resolve()))
             save_shard(temporary, shard)
-    for old in folder.iterdir():
-        if old not in (place, best_table(folder, position)):
+
+
+def _drop_all_but_newest(folder: Path, position: Position) -> None:
+    """``position``: of the checkpoint to be written; the table of its best weights lies there already."""
+    kept = {best_table(folder, position)}
+    for newest in _all(folder)[-1:]:
+        with suppress(InputError, TypeError):  # damaged
+            kept |= {newest, best_table(folder, _position(newest))}
+    for old in folder.iterdir() if folder.exists() else ():
+        if old not in kept:
             shutil.rmtree(old, ignore_errors=True)
 
 
@@ -111,29 +126,51 @@ def load_checkpoint(
 ) -> tuple[Position, dict[str, Tensor], EncoderState | None] | None:
     """Restore the newest checkpoint into ``model``, ``optimiser`` and the random state; None if there is none.
 
-    Of several processes the first one reads it and the others get it from there, however many saved it.
+    One that cannot be read is dropped, with a warning, where the one before can. Of several processes the first one
+    reads it and the others get it from there, however many saved it.
 
     Returns:
         The position, the best weights so far, and the states that windows begin from.
 
     Raises:
-        InputError: the checkpoint is damaged, or of another model.
+        InputError: every checkpoint is damaged, or of another model.
     """
-    found = _all(folder) if processes.is_first() else []
-    place = processes.from_first(str(found[-1]) if found else "")
-    if not place:
-        return None
-    place = Path(place)
-    remedy = f"delete {place} to fall back, or train with --resume never"
-    try:
-        read = processes.is_first()
-        position = Position(**(read_json(place / "position.json", remedy=remedy) if read else {}))
-        tensors = load_file(place / "tensors.safetensors") if read else {}
-        position = Position(**processes.from_first(asdict(position)))
-        tensors = processes.tensors_from_first(tensors)
+    damaged: dict[Path, InputError] = {}
+    places = [str(place) for place in reversed(_all(folder))] if processes.is_first() else []
+    for place in map(Path, processes.from_first(places)):
+        try:
+            found = _load(place, model, optimiser)
+        except InputError as error:
+            damaged[place] = error
+            continue
+        if processes.is_first():
+            for each, why in damaged.items():
+                say(f"warning: {why}; training goes on from the one before, {place.name}")
+                shutil.rmtree(each, ignore_errors=True)
+        return found
+    for why in damaged.values():
+        raise InputError(f"{why}; train with --resume never to begin again")
+    return None
+
+
+def _load(
+    place: Path, model: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[Position, dict[str, Tensor], EncoderState | None]:
+    """Restore the checkpoint in ``place``.
+
+    Raises:
+        InputError: a process cannot; all raise it.
+    """
+    position, tensors, shard = Position(), dict[str, Tensor](), dict[str, Tensor]()
+    with _all_or_none(place):
+        if processes.is_first():
+            position, tensors = _position(place), load_file(place / "tensors.safetensors")
         if any(SHARD in name for name in model.state_dict()):
             items: Any = model.get_submodule("items")
-            tensors |= load_shards(place, items.n_items, processes.rank(), processes.world())
+            shard = load_shards(place, items.n_items, processes.rank(), processes.world())
+    position = Position(**processes.from_first(asdict(position)))
+    tensors = processes.tensors_from_first(tensors) | shard
+    with _all_or_none(place):
         for table in _on_disk(model):
             table.restore(place / "table")
         model.load_state_dict(_part(tensors, "model."))
@@ -148,10 +185,24 @@ def load_checkpoint(
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
-    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"checkpoint {place} is damaged or of another model ({reason}); {remedy}") from error
     return position, _part(tensors, "best."), memory
+
+
+@contextmanager
+def _all_or_none(place: Path) -> Iterator[None]:
+    """Raise an ``InputError`` in every process where within any cannot read or take what is in ``place``."""
+    reason = ""
+    try:
+        yield
+    except (InputError, SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = first_line(error)
+    for each in processes.gather_facts(reason):
+        if each:
+            raise InputError(f"checkpoint {place} is damaged or of another model ({each})")
+
+
+def _position(place: Path) -> Position:
+    return Position(**read_json(place / "position.json", remedy="every checkpoint has one"))
 
 
 def _on_disk(model: nn.Module) -> list[MappedTable]:
