@@ -3,10 +3,13 @@ import json
 import shutil
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from support import cyclic, dataset_of
 
+from hydrarec import Recommender
 from hydrarec.data.batch import pack
 from hydrarec.data.protocol import Protocol
 from hydrarec.errors import HydrarecError, InputError
@@ -116,6 +119,27 @@ def test_weights_of_another_shape(copy):
 def change(copy, **entries):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, **entries}))
+
+
+@pytest.mark.parametrize("ids", [[0, 1, 2, 3, 5, 4], list(range(1, 7)), list("abcdef"), [0, 1, 2], list(range(1, 9))])
+def test_a_vocabulary_from_another_data_set(copy, ids):
+    pq.write_table(pa.table({"item": ids, "events": [1] * len(ids)}), copy / "items.parquet")
+    for use in (Recommender.load, lambda place: open_run(place).model(), lambda place: open_run(place).items()):
+        with pytest.raises(InputError, match=r"items\.parquet is a vocabulary from another data set.*train again"):
+            use(copy)
+
+
+def test_ids_that_follow_those_of_the_run_are_of_an_interrupted_growth(copy):
+    pq.write_table(pa.table({"item": range(7), "events": [1] * 7}), copy / "items.parquet")
+    assert open_run(copy).items().num_rows == 7
+
+
+def test_a_run_that_was_written_without_a_digest(copy):
+    config = json.loads((copy / "config.json").read_text())
+    del config["vocabulary"]
+    (copy / "config.json").write_text(json.dumps(config))
+    assert open_run(copy).vocabulary is None
+    assert open_run(copy).model() is not None
 
 
 def test_a_run_of_a_newer_version(copy):

@@ -88,6 +88,7 @@ def test_new_items_are_learned_and_recommended(tmp_path, storage):
     again, day = go_on(run, events(1, 3, 12), overrides=["train.epochs=8", "train.row_lr=0.1"])
     assert (day.events, day.users, day.items, day.new, day.evicted) == (48 * 20, 20, 12, 4, 0)
     assert again.items()["item"].to_pylist() == list(range(12))
+    assert again.vocabulary["items"] == 12
     assert again.metrics["parameters"]["items"] >= (12 if storage != "hashed" else 20) * 8
     recommender = Recommender.load(run.path)
     found = recommender.recommend([[8, 9], [2, 3]], k=1)["item"].to_pylist()

@@ -14,9 +14,10 @@ from hydrarec._version import __version__
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.rows import in_rows
 from hydrarec.data.store import Dataset, NeverError
-from hydrarec.errors import InputError
+from hydrarec.errors import InputError, first_line
 from hydrarec.files import read_json, whole_file, whole_folder, write_json
 from hydrarec.items.contract import ItemEncoder
+from hydrarec.items.digest import digest
 from hydrarec.items.make import rows_of, saved_items
 from hydrarec.items.shards import SHARD, load_shards, save_shard
 from hydrarec.items.vocabulary import Vocabulary
@@ -36,6 +37,8 @@ class Run:
     Attributes:
         dataset: what it was trained on: path, fingerprint, users, items, events; and ``days``, how often it went on.
         metrics: the content of ``metrics.json``; empty while training is not finished.
+        vocabulary: ``items`` and ``digest``: how many ids it was written with, and the ``digest`` of these; later ones
+            follow them. None: it was written before runs knew that.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class Run:
     protocol: Protocol
     dataset: dict[str, Any]
     metrics: dict[str, Any]
+    vocabulary: dict[str, Any] | None = None
 
     @property
     def finished(self) -> bool:
@@ -58,12 +62,19 @@ class Run:
         return self.path / "table"
 
     def items(self) -> pa.Table:
-        """The catalog in row order: the caller's ids and text columns."""
-        remedy = "copy the whole run folder, or train again"
+        """The catalog in row order: the caller's ids and text columns.
+
+        Raises:
+            InputError: it cannot be read, or is that of another data set.
+        """
+        file, remedy = self.path / "items.parquet", "copy the whole run folder, or train again"
         try:
-            return pq.read_table(self.path / "items.parquet")
+            table = pq.read_table(file)
         except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(f"{self.path / 'items.parquet'} cannot be read ({error}); {remedy}") from error
+            raise InputError(f"{file} cannot be read ({error}); {remedy}") from error
+        if self.vocabulary and _vocabulary(table, self.vocabulary["items"]) != self.vocabulary:
+            raise InputError(f"{file} is a vocabulary from another data set, not that of the run; {remedy}")
+        return table
 
     def model(self) -> Model:
         """The trained model; of a sharded table, each of several processes reads its own rows.
@@ -88,7 +99,7 @@ class Run:
                 items = saved_items(self.settings.items, n_items, width, tensors, self.table)
             return model.from_tensors(self.settings.model, items, tensors)
         except (SafetensorError, OSError, RuntimeError, KeyError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise InputError(f"{file} is damaged ({reason}); copy the whole run folder, or train again") from error
 
     def open_dataset(self, path: Path | None = None) -> Dataset:
@@ -148,6 +159,7 @@ def open_run(path: Path) -> Run:
         protocol=Protocol.from_dict(read_json(path / "protocol.json", remedy=remedy)),
         dataset=config["dataset"],
         metrics=read_json(metrics, remedy=remedy) if metrics.exists() else {},
+        vocabulary=config.get("vocabulary"),
     )
 
 
@@ -162,7 +174,7 @@ def begin_run(path: Path, settings: Settings, protocol: Protocol, dataset: Datas
     with whole_file(path / "items.parquet") as temporary:
         pq.write_table(dataset.item_table, temporary)
     write_json(path / "protocol.json", protocol.to_dict())
-    write_config(path, settings, describe_dataset(path, dataset))
+    write_config(path, settings, describe_dataset(path, dataset), dataset.item_table)
     return open_run(path)
 
 
@@ -177,10 +189,17 @@ def describe_dataset(path: Path, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def write_config(path: Path, settings: Settings, dataset: dict[str, Any]) -> None:
-    """Write ``config.json``."""
+def write_config(path: Path, settings: Settings, dataset: dict[str, Any], items: pa.Table) -> None:
+    """Write ``config.json`` of a run with these ``items``."""
     head = {"format": FORMAT, "version": VERSION, "hydrarec": __version__}
-    write_json(path / "config.json", {**head, "settings": settings.to_dict(), "dataset": dataset})
+    said = {"settings": settings.to_dict(), "dataset": dataset, "vocabulary": _vocabulary(items, items.num_rows)}
+    write_json(path / "config.json", {**head, **said})
+
+
+def _vocabulary(items: pa.Table, n: int) -> dict[str, Any]:
+    """What a run remembers of its first ``n`` ids."""
+    ids = items["item"].slice(0, n)
+    return {"items": len(ids), "digest": digest(ids)}
 
 
 def finish_run(run: Run, model: Model, metrics: dict[str, Any]) -> Run:
@@ -210,12 +229,14 @@ def finish_run(run: Run, model: Model, metrics: dict[str, Any]) -> Run:
 def change_items(run: Run, model: Model, items: pa.Table) -> None:
     """Give a finished run a catalog that has grown, or other text; the old rows stay where they are.
 
-    The item table is written last, and says how many items there are: ended before, nothing has been added.
+    The item table is written after the model, and says how many items there are: ended before, nothing has been added.
+    Ended after it, the run remembers the ids that it had, which are still the first.
     """
     with whole_file(run.path / "model.safetensors") as temporary:
         save_file({name: value.detach().cpu().contiguous() for name, value in model.tensors().items()}, temporary)
     with whole_file(run.path / "items.parquet") as temporary:
         pq.write_table(items, temporary)
+    write_config(run.path, run.settings, run.dataset, items)
 
 
 def _relative(run: Path, dataset: Path | None) -> str | None:

@@ -238,7 +238,7 @@ def _write(folder: Path, run: Run, model: NeuralModel, data: Dataset, whole: Dat
     if processes.is_first():
         with whole_file(folder / "items.parquet") as temporary:
             pq.write_table(data.item_table, temporary)
-        write_config(folder, run.settings, {**describe_dataset(folder, whole), "days": days})
+        write_config(folder, run.settings, {**describe_dataset(folder, whole), "days": days}, data.item_table)
         Log(folder / "log.jsonl").write({"day": days, **entry})
     counts = {"parameters": model.parameter_counts(), "item_bytes": model.items.stored_bytes}
     finish_run(replace(run, path=folder), model, {**run.metrics, **counts, "day": entry})

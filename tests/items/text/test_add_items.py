@@ -54,6 +54,7 @@ def test_new_items_are_recommended_at_once_with_the_vectors_of_their_text(traine
     assert (found.added, found.updated, found.skipped, found.without_text) == (2, 1, 2, (101,))
     run = open_run(run.path)
     assert run.items()["item"].to_pylist() == [*range(8), 100, 102]
+    assert run.vocabulary["items"] == 10
     assert run.items()["title"].to_pylist() == [*TITLES[:5], "Other tea", *TITLES[6:], "Rose soap", "Tea"]
     assert run.items()["events"].to_pylist()[-2:] == [0, 0]
     for item in {*range(8)} - {5}:
