@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hydrarec.data.neighbours import same_user
 from hydrarec.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def join(base: D, day: "Dataset") -> D:
     times = together(base.times, day.times)
     rows = together(base.items, items[day.items].astype(np.int32))
     columns = {name: together(values, day.columns[name]) for name, values in base.columns.items()}
-    if base.has_times and _backwards(times, offsets):
+    if base.has_times and np.any((np.diff(times) < 0) & same_user(offsets)):
         order = np.lexsort((times, np.repeat(np.arange(len(before)), before + more)))
         rows, times = rows[order], times[order]
         columns = {name: values[order] for name, values in columns.items()}
@@ -89,10 +90,3 @@ def _extend(known: pa.Table, more: pa.Table, name: str) -> tuple[pa.Table, np.nd
     fresh = more.filter(pa.array(rows < 0)).select([each for each in more.column_names if each in known.column_names])
     rows[rows < 0] = known.num_rows + np.arange(fresh.num_rows)
     return pa.concat_tables([grown, fresh], promote_options="default"), rows
-
-
-def _backwards(times: np.ndarray, offsets: np.ndarray) -> bool:
-    falls = np.diff(times) < 0
-    edges = offsets[1:-1]
-    falls[edges[(edges > 0) & (edges < len(times))] - 1] = False
-    return bool(falls.any())

@@ -19,6 +19,7 @@ from hydrarec.data.days import FOLDER, join
 from hydrarec.data.domains import DOMAIN, domains_of
 from hydrarec.data.fingerprint import fingerprint
 from hydrarec.data.folder import FORMAT, REMEDY, VERSION, load_array, read_head, read_ids
+from hydrarec.data.neighbours import same_user
 from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
 from hydrarec.files import whole_folder, write_json
@@ -263,7 +264,6 @@ def _check_events(items: np.ndarray, times: np.ndarray, offsets: np.ndarray, n_i
         raise InputError(f"{len(times)} times for {len(items)} events")
     if len(items) and (items.min() < 0 or items.max() >= n_items):
         raise InputError(f"item rows must lie between 0 and {n_items - 1}")
-    backwards = np.diff(times) < 0
-    backwards[offsets[1:-1][(offsets[1:-1] > 0) & (offsets[1:-1] < len(items))] - 1] = False
+    backwards = (np.diff(times) < 0) & same_user(offsets)
     if np.any(backwards):
         raise InputError(f"times run backwards within a user at event {int(np.argmax(backwards)) + 1}")
