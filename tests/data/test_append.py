@@ -54,7 +54,25 @@ def test_days_one_by_one_are_all_events_at_once(days, late):
     rows = parts[0].n_items
     assert joined.item_table["item"].to_pylist()[:rows] == parts[0].item_table["item"].to_pylist()
     assert len(joined.lineage) == len(days) - 1
-    assert joined.statistics["last_time"] == expected.statistics["last_time"]
+    assert joined.statistics == {**expected.statistics, "days": len(days) - 1}
+
+
+@pytest.mark.parametrize("time", [None, False])
+def test_an_appended_data_set_is_described_like_one_of_all_events(tmp_path, time, capsys):
+    first, second = [(1, 1, 100), (1, 2, 100), (2, 1, 150)], [(1, 1, 100), (2, 9, 150), (3, 2, 90), (3, 2, 90)]
+    options = {"time": time, "protocol": "loo"}
+    csv.write_csv(table(first), tmp_path / "events.csv")
+    prepare(tmp_path / "events.csv", tmp_path / "days", **options)
+    append(table(second), tmp_path / "days", time=time)
+    csv.write_csv(table(first + second), tmp_path / "events.csv")
+    prepare(tmp_path / "events.csv", tmp_path / "once", **options)
+    told = []
+    for name in ("days", "once"):
+        assert main(["info", str(tmp_path / name), "--json"]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    days, once = ({k: v for k, v in each.items() if k not in ("dataset", "fingerprint")} for each in told)
+    assert days.pop("statistics") == {**once.pop("statistics"), "days": 1}
+    assert days == once
 
 
 FIRST = [(1, 1, 100), (1, 2, 200), (2, 1, 150)]

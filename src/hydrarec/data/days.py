@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hydrarec.data.describe import describe_events
 from hydrarec.data.neighbours import same_user
 from hydrarec.errors import InputError
 
@@ -60,9 +61,9 @@ def join(base: D, day: "Dataset") -> D:
         order = np.lexsort((times, np.repeat(np.arange(len(before)), before + more)))
         rows, times = rows[order], times[order]
         columns = {name: values[order] for name, values in columns.items()}
-    facts = {"users": len(before), "items": item_table.num_rows, "events": len(times)}
-    if base.has_times:
-        facts |= {"first_time": int(times.min()), "last_time": int(times.max())}
+    facts = describe_events(times if base.has_times else None, offsets, item_table.num_rows)
+    if "source_events" in base.statistics:
+        facts["source_events"] = base.statistics["source_events"] + day.n_events  # a day is taken whole
     return replace(
         base,
         items=rows,

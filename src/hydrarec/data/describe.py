@@ -1,10 +1,13 @@
 """Facts about a data set, for its ``statistics``."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hydrarec.data.store import Dataset
+from hydrarec.data.neighbours import same_user
+
+if TYPE_CHECKING:
+    from hydrarec.data.store import Dataset
 
 _CELLS = 2**22
 
@@ -30,15 +33,13 @@ def describe_events(times: np.ndarray | None, offsets: np.ndarray, n_items: int)
         },
     }
     if times is not None:
-        same = times[1:] == times[:-1]
-        starts = offsets[1:-1]
-        tied = int(np.count_nonzero(same)) - int(np.count_nonzero(same[starts - 1]))
+        tied = int(np.count_nonzero((times[1:] == times[:-1]) & same_user(offsets)))
         # The share of events at the very second of the same user's event before: their order is the source's.
         facts |= {"tied_times": tied / n_events, "first_time": int(times.min()), "last_time": int(times.max())}
     return facts
 
 
-def describe_domains(dataset: Dataset) -> dict[str, dict[str, int]]:
+def describe_domains(dataset: "Dataset") -> dict[str, dict[str, int]]:
     """Events, users with any of them, and items of each domain; empty without domains."""
     codes, n_domains = dataset.item_domains, len(dataset.domains)
     if codes is None:
