@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from hydrarec.errors import InputError
+from hydrarec.errors import InputError, first_line
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # numbers of glibc's mallopt
 
@@ -38,8 +38,7 @@ def usable_device(name: str) -> str:
     try:
         torch.empty(1, device=name).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises each of them
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {name!r} cannot be used here ({reason}); use cpu") from error
+        raise InputError(f"device {name!r} cannot be used here ({first_line(error)}); use cpu") from error
     return name
 
 

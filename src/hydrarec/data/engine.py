@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from hydrarec.amount import amount
-from hydrarec.errors import HydrarecError
+from hydrarec.errors import HydrarecError, first_line
 
 _USUAL_MEMORY, _OTHERS, _LEAST = 4 * 10**9, 2 * 10**8, 10**8
 
@@ -41,10 +41,10 @@ def engine(
         yield connection
     except duckdb.OutOfMemoryException as error:
         raise HydrarecError(
-            f"the work does not fit into memory and disk ({_first_line(error)}); raise --memory or free disk space"
+            f"the work does not fit into memory and disk ({first_line(error)}); raise --memory or free disk space"
         ) from error
     except duckdb.Error as error:
-        raise HydrarecError(f"DuckDB failed: {_first_line(error)}") from error
+        raise HydrarecError(f"DuckDB failed: {first_line(error)}") from error
     finally:
         connection.close()
         shutil.rmtree(spill, ignore_errors=True)
@@ -78,7 +78,3 @@ def _limit(connection: duckdb.DuckDBPyConnection, memory: str | None) -> None:
         allowed = amount(memory, "--memory")
     limit = max(allowed * 11 // 12 - _OTHERS, min(allowed, _LEAST))
     connection.execute("SET memory_limit = $1", [f"{limit // 1000}KB"])
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

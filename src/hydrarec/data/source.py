@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hydrarec.errors import InputError
+from hydrarec.errors import InputError, first_line
 
 _FORMATS = {
     ".csv": "csv",
@@ -154,7 +154,7 @@ def _open_file(path: Path, kind: str, compression: str) -> Source:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as {kind}: {_first_line(error)}; is it damaged?") from error
+        raise InputError(f"{path} cannot be read as {kind}: {first_line(error)}; is it damaged?") from error
     return Source(name=str(path), columns=_unique(names, path), relation=relation, text=kind != "parquet")
 
 
@@ -211,7 +211,7 @@ def _open_frame(connection: duckdb.DuckDBPyConnection, frame: Any, view: str) ->
     try:
         table = frame if isinstance(frame, pa.Table) else pa.table(frame)
     except (ValueError, TypeError, pa.ArrowException) as error:
-        raise InputError(f"{name} cannot be read: {_first_line(error)}") from error
+        raise InputError(f"{name} cannot be read: {first_line(error)}") from error
     # A pandas frame brings its index along; it is no column of events.
     table = table.select([i for i, n in enumerate(table.column_names) if not n.startswith("__index_level_")])
     columns = _unique(table.column_names, name)
@@ -234,7 +234,3 @@ def _detail(error: duckdb.Error) -> str:
     """The lines of a DuckDB message up to its advice, as one."""
     lines = str(error).partition("Possible")[0].splitlines()
     return "; ".join(line.strip() for line in lines[:4] if line.strip())
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -99,8 +99,9 @@ class Run:
                 items = saved_items(self.settings.items, n_items, width, tensors, self.table)
             return model.from_tensors(self.settings.model, items, tensors)
         except (SafetensorError, OSError, RuntimeError, KeyError) as error:
-            reason = first_line(error)
-            raise InputError(f"{file} is damaged ({reason}); copy the whole run folder, or train again") from error
+            raise InputError(
+                f"{file} is damaged ({first_line(error)}); copy the whole run folder, or train again"
+            ) from error
 
     def open_dataset(self, path: Path | None = None) -> Dataset:
         """The data set it was trained on, with the items that it has rows for, from where it was, or from ``path``.
