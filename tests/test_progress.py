@@ -52,6 +52,16 @@ def test_lines_come_now_and_then(capsys, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(("rate", "left"), [(1000, "0:01:00"), (16, "1:02:30"), (1, "16:40:00"), (0.1, "166:40:00")])
+def test_hours_are_counted_beyond_a_day(capsys, monkeypatch, rate, left):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with Lines(seconds=5).task("train", total=70_000, done=0) as task:
+        clock[0] = 10_000 / rate
+        task.advance(10_000)
+    assert f", {left} left" in capsys.readouterr().err
+
+
 def test_lines_without_total_and_after_a_failure(capsys):
     with Lines(seconds=0).task("read", unit="rows") as task:
         task.advance(2000)

@@ -4,7 +4,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -180,7 +179,8 @@ class _Rate(progress.ProgressColumn):
 
 
 def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=min(round(seconds), 359_999)))  # 99:59:59
+    minutes, second = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
