@@ -32,7 +32,7 @@ def taking(clock, seconds):
     """A variant whose calls take these seconds, one after the other, the last one for ever."""
     left = list(seconds)
 
-    def run(_):
+    def run():
         clock.now += left.pop(0) if len(left) > 1 else left[0]
 
     return Variant(run=run)
@@ -40,7 +40,7 @@ def taking(clock, seconds):
 
 def test_every_variant_runs_once_a_round_and_the_first_round_warms_up(clock):
     ran = []
-    variants = {name: Variant(run=lambda _, name=name: ran.append(name)) for name in "abc"}
+    variants = {name: Variant(run=lambda name=name: ran.append(name)) for name in "abc"}
     timings = interleave(variants, Scale(rounds=3, seconds=0))
     assert ran == list("abc") * 4
     assert {timing.rounds for timing in timings.values()} == {3}
@@ -72,19 +72,6 @@ def test_the_limit_ends_it_before_a_round_that_would_not_fit(clock, seconds, rou
     assert clock.now <= max(100, seconds)
 
 
-def test_what_prepares_is_not_timed(clock):
-    def prepare():
-        clock.now += 100
-        return "made"
-
-    def run(made):
-        assert made == "made"
-        clock.now += 1
-
-    timing = interleave({"a": Variant(run=run, prepare=prepare)}, Scale(rounds=1, seconds=0, limit=1e9))["a"]
-    assert timing.wall == (1,)
-
-
 def test_repeated_calls_count_each(clock):
     variant = replace(taking(clock, [3]), repeat=5)
     assert interleave({"a": variant}, Scale(rounds=1, seconds=0))["a"].wall == (3,)
@@ -93,7 +80,7 @@ def test_repeated_calls_count_each(clock):
 
 def test_threads_are_set_for_a_run_and_restored():
     before, seen = torch.get_num_threads(), []
-    variants = {str(n): Variant(run=lambda _: seen.append(torch.get_num_threads()), threads=n) for n in (2, 1)}
+    variants = {str(n): Variant(run=lambda: seen.append(torch.get_num_threads()), threads=n) for n in (2, 1)}
     interleave(variants, Scale(rounds=1, seconds=0))
     assert seen == [2, 1, 2, 1]
     assert torch.get_num_threads() == before
@@ -104,7 +91,7 @@ def test_threads_are_set_for_a_run_and_restored():
 
 
 def test_cpu_time_does_not_pass_while_a_variant_sleeps():
-    timing = interleave({"a": Variant(run=lambda _: time.sleep(0.02))}, Scale(rounds=2, seconds=0))["a"]
+    timing = interleave({"a": Variant(run=lambda: time.sleep(0.02))}, Scale(rounds=2, seconds=0))["a"]
     assert timing.cpu_median < 0.02 <= timing.wall_median
 
 

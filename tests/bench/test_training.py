@@ -81,7 +81,7 @@ def test_every_contender_has_two_layers_and_takes_histories_of_different_lengths
     assert subject.parameters == sum(parameter.numel() for parameter in encoder.parameters())
     assert (subject.events, subject.length) == (14, 7)
     assert subject.variant.threads == default_threads()
-    subject.variant.run(None)
+    subject.variant.run()
     assert all(torch.isfinite(each.x.grad).all() for each in subject.variant.run.inputs)
 
 

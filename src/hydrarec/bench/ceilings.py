@@ -16,7 +16,7 @@ def gemm(size: int) -> Subject:
     """A square float32 matrix product on one core."""
     a, b, out = (torch.randn(size, size) for _ in range(3))
     return Subject(
-        variant=Variant(run=lambda _: torch.mm(a, b, out=out)),
+        variant=Variant(run=lambda: torch.mm(a, b, out=out)),
         events=1,
         work="matrix product",
         shape=f"{size} x {size} x {size}",
@@ -28,7 +28,7 @@ def copy(n_bytes: int) -> Subject:
     """A large array copied on one core."""
     source, target = torch.zeros(2, n_bytes, dtype=torch.uint8)
     return Subject(
-        variant=Variant(run=lambda _: target.copy_(source)),
+        variant=Variant(run=lambda: target.copy_(source)),
         events=1,
         work="copy",
         shape=f"{n_bytes >> 20} MB read, as much written",

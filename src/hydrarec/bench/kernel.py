@@ -105,8 +105,7 @@ def _against_gemm(
     near, far = Problem(scale, 1, scale.cached_history), Problem(scale, scale.batch, scale.length)
 
     def subject(problem: Problem, repeat: int) -> Subject:
-        run = call(problem)
-        variant = Variant(run=lambda _: run(), repeat=repeat)
+        variant = Variant(run=call(problem), repeat=repeat)
         total = problem.events * flops(*problem.sizes)
         return Subject(variant=variant, events=problem.events, work=work, shape=problem.shape, flops=total)
 

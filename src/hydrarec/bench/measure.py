@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import Any
 
 import torch
 
@@ -17,14 +16,12 @@ class Variant:
     """One of the things that are compared.
 
     Attributes:
-        run: what is timed; it takes what ``prepare`` returned.
-        prepare: called before each run, outside of the time.
+        run: what is timed.
         threads: of torch, while it runs.
         repeat: calls of ``run`` that make one measurement, for what takes microseconds.
     """
 
-    run: Callable[[Any], object]
-    prepare: Callable[[], Any] = lambda: None
+    run: Callable[[], object]
     threads: int = 1
     repeat: int = 1
 
@@ -100,9 +97,8 @@ def interleave(variants: Mapping[str, Variant], scale: Scale, *, share: float = 
 def _once(variant: Variant) -> tuple[float, float]:
     """Seconds of a call: (wall, process CPU)."""
     with threads(variant.threads):
-        prepared = variant.prepare()
         cpu, wall = time.process_time(), time.perf_counter()
         for _ in range(variant.repeat):
-            variant.run(prepared)
+            variant.run()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return wall / variant.repeat, cpu / variant.repeat

@@ -37,11 +37,11 @@ def footprint(scale: Scale) -> Footprint:
     """What one step takes. A step on a short history came before it and loaded what is loaded once."""
     import time
 
-    training("Hydra", [[8]], scale.narrow).variant.run(None)
+    training("Hydra", [[8]], scale.narrow).variant.run()
     subject = training("Hydra", [[scale.long_history]], scale.narrow)
     before = _status("VmRSS")
     wall, cpu = time.perf_counter(), time.process_time()
-    subject.variant.run(None)
+    subject.variant.run()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Footprint(before=before, peak=_status("VmHWM"), seconds=wall, cpu_seconds=cpu)
 

@@ -25,7 +25,7 @@ def seconds_per_billion_events(encoder: str, config: PlanConfig) -> dict[str, fl
     rows = min(config.rows, _ITEMS)
     step = _seconds(_table_step(encoder, config.dim, rows)) * config.rows / rows
     subject = training("Hydra", [[_LENGTH] * _WINDOWS], config.dim)
-    event = _seconds(lambda: subject.variant.run(None)) / subject.events
+    event = _seconds(subject.variant.run) / subject.events
     return {"items": 1e9 / config.events * step / config.gpus, "encoder": 1e9 * event / config.gpus}
 
 

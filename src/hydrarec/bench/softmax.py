@@ -30,11 +30,11 @@ def softmax_vs_torch(scale: Scale) -> Measured:
     return Measured(ours.events_per_s / theirs.events_per_s, list(found.values()))
 
 
-def _step(loss: Callable[[Tensor, Tensor, Tensor], Tensor], d: int, n_items: int) -> Callable[[object], object]:
+def _step(loss: Callable[[Tensor, Tensor, Tensor], Tensor], d: int, n_items: int) -> Callable[[], object]:
     hidden = F.normalize(torch.randn(_EVENTS, d), dim=1).requires_grad_()
     catalog = F.normalize(torch.randn(n_items, d), dim=1).requires_grad_()
     targets = torch.randint(n_items, (_EVENTS,))
-    return lambda _: torch.autograd.grad(loss(hidden, catalog, targets), [hidden, catalog])
+    return lambda: torch.autograd.grad(loss(hidden, catalog, targets), [hidden, catalog])
 
 
 def _ours(hidden: Tensor, catalog: Tensor, targets: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def _step(encoder: HydraEncoder, state: EncoderState, scale: Scale) -> Subject:
     users = len(state)
     x = torch.randn(users, scale.narrow)
     return Subject(
-        variant=Variant(run=lambda _: encoder.step_(x, state), repeat=max(1, _SINGLE_STEPS // users)),
+        variant=Variant(run=lambda: encoder.step_(x, state), repeat=max(1, _SINGLE_STEPS // users)),
         events=users,
         work="step",
         shape=f"{users:,} user{'s' * (users > 1)}, d {scale.narrow}",

@@ -12,8 +12,6 @@ from hydrarec.bench.contenders import CONTENDERS, Input, packed_input, padded_in
 from hydrarec.bench.measure import Variant, default_threads
 from hydrarec.bench.rows import Subject
 
-LEFT_OUT = "The item table and the softmax over the catalog, the same work for every model, are left out."
-
 
 class TrainingStep:
     """For each batch in turn: the gradients of its input and of all parameters, for a weighted sum of the outputs as
@@ -23,7 +21,7 @@ class TrainingStep:
         self.inputs = inputs
         self.optimiser = torch.optim.AdamW(encoder.parameters(), fused=True)
 
-    def __call__(self, _: object = None) -> None:
+    def __call__(self) -> None:
         for each in self.inputs:
             self.optimiser.zero_grad(set_to_none=True)
             each.x.grad = None
