@@ -12,11 +12,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the language model is an install
 
 import numpy as np
 from shops import made
+from targets import Targets, targets_of
 
 from hydrarec.compare.command import compare_files, slow_reporter
 from hydrarec.compare.plan import Part, Places, Plan, Slot
 from hydrarec.compare.spec import read_spec
-from hydrarec.compare.targets import Targets, targets_of
 from hydrarec.compare.values import unpack
 from hydrarec.data.store import Dataset
 from hydrarec.errors import HydrarecError, InputError

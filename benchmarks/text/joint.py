@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from common import Results, asked, compared, finish, options, run, values_of
 from shops import shops_of
+from targets import Targets, shared
 
 from hydrarec.compare.show import figure, p_value
 from hydrarec.compare.significance import paired_p
-from hydrarec.compare.targets import Targets, shared
 from hydrarec.progress import Cell, table
 
 FEW = 5  # events of a user

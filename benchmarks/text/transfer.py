@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from common import RECIPE, asked, compared, finish, options, progress_of, run, values_of
 from shops import PROTOCOL, SHARES, SHOPS, made
+from targets import Targets
 
 from hydrarec.compare.record import of_queries, record
 from hydrarec.compare.show import figure, p_value
 from hydrarec.compare.significance import paired_p
-from hydrarec.compare.targets import Targets
 from hydrarec.compare.version import code_version
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset

@@ -9,8 +9,8 @@ import pytest
 import shops
 import torch
 from nearest import NearestTitle
+from targets import Targets
 
-from hydrarec.compare.targets import Targets
 from hydrarec.data.batch import pack
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError

@@ -4,9 +4,9 @@ import joint
 import numpy as np
 import pyarrow as pa
 import pytest
+from targets import Targets
 
 from hydrarec.compare.significance import paired_p
-from hydrarec.compare.targets import Targets
 
 
 def asked(users, items, events):

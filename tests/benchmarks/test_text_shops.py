@@ -9,10 +9,10 @@ import shops
 from hypothesis import given
 from hypothesis import strategies as st
 from small_shops import ROOT, SHOPS, USERS
+from targets import shared, targets_of
 
 from hydrarec.compare.choices import points, settings_of
 from hydrarec.compare.spec import read_spec
-from hydrarec.compare.targets import shared, targets_of
 from hydrarec.data.prefix import training_events
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from targets import shared, targets_of
 
-from hydrarec.compare.targets import shared, targets_of
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.store import Dataset
 

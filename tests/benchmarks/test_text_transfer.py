@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 import shops
 import transfer
+from targets import Targets
 
-from hydrarec.compare.targets import Targets
 from hydrarec.compare.values import pack, unpack
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
