@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 FLOORS = [
     {"_version", "errors"},
-    {"files", "config", "progress", "machine", "amount", "processes", "launch"},
+    {"files", "extras", "config", "progress", "machine", "amount", "processes", "launch"},
     {"ops", "data"},  # neither knows the other
     {"nn", "items", "losses", "frames"},
     {"models", "asked"},

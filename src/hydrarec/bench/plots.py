@@ -1,13 +1,11 @@
 """The plots of a benchmark, as SVG."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydrarec.bench.curve import CURVE
 from hydrarec.bench.rows import Row
-from hydrarec.errors import InputError
 from hydrarec.files import whole_file
 
 if TYPE_CHECKING:
@@ -32,19 +30,12 @@ _LABEL: dict[str, Any] = {
 _BARS = [("train_d64_vs_sasrec", "train_d64_vs_hstu"), ("packed_vs_sasrec_bucketed", "packed_vs_sasrec_padded")]
 
 
-def require_matplotlib() -> None:
-    """Raises InputError: there is no matplotlib to draw with."""
-    if find_spec("matplotlib") is None:
-        raise InputError("plots need matplotlib; install it: pip install 'hydrarec[report]', or leave out --out")
-
-
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
     """Write the plots that the rows have the data of, each whole or not at all.
 
     Returns:
         The files: ``cost_by_length.svg``, ``events_per_second.svg``.
     """
-    require_matplotlib()
     plots = {"cost_by_length.svg": cost_by_length(rows), "events_per_second.svg": events_per_second(rows)}
     drawn = {folder / name: figure for name, figure in plots.items() if figure is not None}
     for path, figure in drawn.items():

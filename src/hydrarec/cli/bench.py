@@ -15,14 +15,14 @@ def bench(*names: str, out: Path | None = None, json: Json = False) -> None:
     out
         Folder to write bench.json and the plots into.
     """
-    from hydrarec.bench.plots import require_matplotlib
     from hydrarec.bench.report import print_findings, write_findings
     from hydrarec.bench.run import run_bench
     from hydrarec.cli.output import print_json
+    from hydrarec.extras import require
     from hydrarec.progress import reporter
 
     if out is not None:
-        require_matplotlib()  # not after minutes of measuring
+        require("matplotlib", "report", "plots need", instead="leave out --out")  # not after minutes of measuring
     findings = run_bench(names, progress=reporter(json))
     if out is not None:
         write_findings(findings, out)

@@ -65,15 +65,15 @@ def load(
     from hydrarec.data.prepare import prepare
     from hydrarec.data.store import Dataset
     from hydrarec.errors import HydrarecError, InputError
+    from hydrarec.extras import require
     from hydrarec.load.target import Target
     from hydrarec.progress import reporter
 
     target = Target.of(url)
-    try:
-        from hydrarec.load.report import print_load
-        from hydrarec.load.run import LoadConfig, run_load
-    except ImportError as error:
-        raise InputError(f"a load needs httptools ({error}); install it: pip install 'hydrarec[serve]'") from error
+    require("httptools", "serve", "a load needs")
+    from hydrarec.load.report import print_load
+    from hydrarec.load.run import LoadConfig, run_load
+
     config = LoadConfig(
         rate=rate,
         clients=clients,

@@ -8,11 +8,11 @@ from typing import Any
 from hydrarec.compare.assemble import Assembled, assemble
 from hydrarec.compare.markdown import write_report
 from hydrarec.compare.plan import Part, Places, Plan
-from hydrarec.compare.plots import require_matplotlib
 from hydrarec.compare.run import run_missing
 from hydrarec.compare.spec import read_spec
 from hydrarec.config import nearest
 from hydrarec.errors import HydrarecError, InputError
+from hydrarec.extras import require
 from hydrarec.progress import Lines, Progress, reporter
 
 _LINE_SECONDS = 60.0  # comparisons run for hours; each run's end is said anyway
@@ -67,7 +67,7 @@ def compare_files(
     if not files:
         raise InputError("name at least one TOML file that describes a comparison")
     if report is not None:
-        require_matplotlib()  # not after hours of training
+        require("matplotlib", "report", "plots need", instead="leave out --report")  # not after hours of training
     specs = {file: read_spec(file) for file in files}
     _refuse_unknown("model", labels, [model.label for spec in specs.values() for model in spec.model])
     _refuse_unknown("table", tables, [table.name for spec in specs.values() for table in spec.tables()])

@@ -1,13 +1,11 @@
 """Accuracy against what it costs, as SVG."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydrarec.compare.assemble import Assembled
 from hydrarec.compare.rows import Row
-from hydrarec.errors import InputError
 from hydrarec.files import whole_file
 
 if TYPE_CHECKING:
@@ -20,15 +18,8 @@ _RIVALS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#777777", "#0
 _MARKERS = "osD^vPX<>*h"
 
 
-def require_matplotlib() -> None:
-    """Raises InputError: there is no matplotlib to draw with."""
-    if find_spec("matplotlib") is None:
-        raise InputError("plots need matplotlib; install it: pip install 'hydrarec[report]', or leave out --report")
-
-
 def draw(table: Assembled, folder: Path) -> list[Path]:
     """Write ``TABLE-seconds.svg`` and ``TABLE-parameters.svg``; the same table gives the same bytes."""
-    require_matplotlib()
     from matplotlib import rc_context
 
     drawn = []

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydrarec.errors import InputError
+from hydrarec.extras import require
 
 LEAST = 1_000  # items that can be clustered
 _SAMPLE = 64  # vectors a cluster, to find the clusters by
@@ -21,12 +21,7 @@ def require_faiss() -> ModuleType:
     """Raises:
     InputError: FAISS is not installed.
     """
-    try:
-        import faiss
-    except ImportError as error:
-        raise InputError(f"an index needs faiss ({error}); install it: pip install 'hydrarec[ann]'") from error
-    module: ModuleType = faiss
-    return module
+    return require("faiss", "ann", "an index needs")
 
 
 class Index:

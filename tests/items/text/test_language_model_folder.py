@@ -10,6 +10,7 @@ import pytest
 from language_models import MINILM, needs_llm, needs_minilm, save_model
 from safetensors.torch import load_file, save_file
 
+from hydrarec import extras
 from hydrarec.errors import InputError
 from hydrarec.items.text import libraries
 from hydrarec.items.text.backbone import Backbone
@@ -179,7 +180,7 @@ def test_without_the_extra(name, monkeypatch):
         return real(asked, *rest, **more)
 
     function = {"huggingface_hub": "hub"}.get(name, name)
-    monkeypatch.setattr(libraries, "import_module", lambda asked: without(asked))
+    monkeypatch.setattr(extras, "import_module", lambda asked: without(asked))
     libraries.transformers.cache_clear()
     with pytest.raises(InputError, match=rf"needs {name} \(.*\); install it: pip install 'hydrarec\[llm\]'"):
         getattr(libraries, function)()

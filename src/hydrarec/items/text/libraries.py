@@ -4,10 +4,9 @@ They are values of no known type here, so that types are checked alike with and 
 """
 
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
-from hydrarec.errors import InputError
+from hydrarec.extras import require
 
 
 @lru_cache(maxsize=1)
@@ -34,9 +33,4 @@ def hub() -> Any:
 
 
 def _library(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"item text through a language model needs {name} ({error}); install it: pip install 'hydrarec[llm]'"
-        ) from error
+    return require(name, "llm", "item text through a language model needs")
