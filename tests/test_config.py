@@ -179,7 +179,7 @@ def test_bad_settings(setting, message):
 def test_recipe(tmp_path):
     path = tmp_path / "r.toml"
     path.write_text('[model]\nname = "hydra"\n[train]\nlr = 1e-3\n')
-    assert read_recipe(path) == {"model": {"name": "hydra"}, "train": {"lr": 1e-3}}
+    assert read_recipe(path, SECTIONS) == {"model": {"name": "hydra"}, "train": {"lr": 1e-3}}
 
 
 @pytest.mark.parametrize(
@@ -195,11 +195,11 @@ def test_bad_recipes(tmp_path, content, message):
     path = tmp_path / "r.toml"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
-        read_recipe(path)
+        read_recipe(path, SECTIONS)
     with pytest.raises(InputError, match="does not exist"):
-        read_recipe(tmp_path / "none.toml")
+        read_recipe(tmp_path / "none.toml", SECTIONS)
     with pytest.raises(InputError, match="cannot be read"):
-        read_recipe(tmp_path)
+        read_recipe(tmp_path, SECTIONS)
 
 
 def test_python_settings_as_overrides():

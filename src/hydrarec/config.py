@@ -85,9 +85,7 @@ def as_overrides(settings: Mapping[str, Any]) -> list[str]:
     return result
 
 
-def read_recipe(
-    path: Path, sections: Sequence[str] = ("model", "loss", "train", "items", "start", "protocol")
-) -> dict[str, Any]:
+def read_recipe(path: Path, sections: Sequence[str]) -> dict[str, Any]:
     """Read a TOML file of tables named in ``sections``.
 
     Raises:

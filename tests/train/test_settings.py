@@ -57,6 +57,16 @@ def test_recipe_then_set_then_seed(recipe):
     assert resolve(recipe=recipe, overrides=["train.seed=5"], seed=6)[0].train.seed == 6
 
 
+@pytest.mark.parametrize("section", ["model", "loss", "train", "items", "start", "protocol"])
+def test_a_recipe_may_have_every_section_and_no_other(tmp_path, section):
+    path = tmp_path / "recipe.toml"
+    path.write_text(f"[{section}]")
+    assert resolve(recipe=path) == resolve()
+    path.write_text(f"[{section}s]")
+    with pytest.raises(InputError, match=f"unknown entry '{section}s'; did you mean '{section}'"):
+        resolve(recipe=path)
+
+
 def test_another_model_leaves_the_recipes_model_behind(recipe):
     settings, _ = resolve(recipe=recipe, model="itemknn", overrides=["train.max_len=50"])
     assert (settings.name, settings.train.max_len, settings.train.lr) == ("itemknn", 50, 0.01)

@@ -14,7 +14,9 @@ from hydrarec.models.registry import model_classes
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.start import StartConfig
 
-SECTIONS = ("model", "loss", "train", "items", "start")
+# The class of each section but [model], whose class follows from the model's name.
+_CLASSES: dict[str, type[Any]] = {"loss": LossConfig, "train": TrainConfig, "items": ItemsConfig, "start": StartConfig}
+SECTIONS = ("model", *_CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +51,7 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         return {
             "model": {"name": self.name, **asdict(self.model)},
-            "loss": asdict(self.loss),
-            "train": asdict(self.train),
-            "items": asdict(self.items),
-            "start": asdict(self.start),
+            **{section: asdict(getattr(self, section)) for section in _CLASSES},
         }
 
     @classmethod
@@ -72,10 +71,7 @@ class Settings:
         return cls(
             name=name,
             model=build(config_class, model, "model"),
-            loss=build(LossConfig, sections.get("loss", {}), "loss"),
-            train=build(TrainConfig, sections.get("train", {}), "train"),
-            items=build(ItemsConfig, sections.get("items", {}), "items"),
-            start=build(StartConfig, sections.get("start", {}), "start"),
+            **{section: build(kind, sections.get(section, {}), section) for section, kind in _CLASSES.items()},
         )
 
 
@@ -91,21 +87,13 @@ def resolve(
     where = "settings"
     if recipe:
         where = str(recipe)
-        sections |= read_recipe(recipe)
+        sections |= read_recipe(recipe, (*SECTIONS, "protocol"))
     if model:
         # Another model than the recipe's shares none of its fields.
         same = sections["model"].get("name", "hydra") == model
         sections["model"] = {**(sections["model"] if same else {}), "name": model}
     config_class, _ = model_classes(str(sections["model"].get("name", "hydra")))
-    known = {
-        "model": config_class,
-        "loss": LossConfig,
-        "train": TrainConfig,
-        "items": ItemsConfig,
-        "start": StartConfig,
-        "protocol": Protocol,
-    }
-    sections = override(sections, overrides, known)
+    sections = override(sections, overrides, {"model": config_class, **_CLASSES, "protocol": Protocol})
     protocol = sections.pop("protocol", {})
     settings = Settings.from_dict(sections, where)
     settings = replace(settings, model=_in_window(settings.model, sections["model"], settings.train.max_len))
