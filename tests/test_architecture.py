@@ -75,6 +75,7 @@ def test_data_knows_nothing_of_models():
     assert {room_of(name) for name in hydrarec_imports("data")} <= {
         "data",
         "amount",
+        "config",
         "errors",
         "files",
         "progress",

@@ -56,7 +56,7 @@ def test_together_with_candidates_and_seen_items(hydra):
 
 
 def test_an_unknown_domain(hydra, tmp_path):
-    with pytest.raises(InputError, match=r"no domain 'evn'; did you mean 'even'\? The domains are even, odd"):
+    with pytest.raises(InputError, match=r"no domain 'evn'; did you mean 'even'\?"):
         hydra.recommend(users=[3], domain="evn")
     plain = Recommender.fit(event_table(), out=tmp_path / "run", model="popularity")
     with pytest.raises(InputError, match="has no domains"):

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from hydrarec.errors import InputError
 
+_SHOWN = 30  # names in a message
+
 C = TypeVar("C")
 
 
@@ -108,10 +110,11 @@ def read_recipe(path: Path, sections: Sequence[str]) -> dict[str, Any]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown ``word``: the nearest known one, or all of them."""
+    """The end of a message about an unknown ``word``: the nearest known one, or the first 30 of them."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+    if close := difflib.get_close_matches(word, known, n=1, cutoff=0.5):
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(known[:_SHOWN])}{' ...' * (len(known) > _SHOWN)}"
 
 
 def _section_of(key: str, sections: Mapping[str, type]) -> str:

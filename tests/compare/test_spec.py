@@ -43,7 +43,7 @@ def test_tables_are_data_sets_under_protocols(here):
         (HEAD.replace('"hstu"]', '"htsu"]') + MARKOV, "comparison.data[0].protocols[1] is 'htsu'"),
         (HEAD.replace('"hstu"]', '"loo"]') + MARKOV, "table 'shop-loo' stands there twice"),
         (HEAD.replace("[train]", "columns.itm = 'x'\n[train]") + MARKOV, "have no 'itm'; did you mean 'item'?"),
-        (HEAD.replace("[train]", "protocol.quantil = 1\n[train]") + MARKOV, "did you mean quantile?"),
+        (HEAD.replace("[train]", "protocol.quantil = 1\n[train]") + MARKOV, "did you mean 'quantile'?"),
         (HEAD + MARKOV + 'on.shp = ["a.b=1"]', "on has an unknown name 'shp'; did you mean 'shop'?"),
         (
             HEAD + MARKOV + "published.shop-lo = 0.1",

@@ -18,15 +18,15 @@ def test_the_rows_of_a_domain():
 @pytest.mark.parametrize(
     ("items", "name", "among", "message"),
     [
-        (ITEMS, "toy", None, "no domain 'toy'; did you mean 'toys'. The domains are beauty, games, toys$"),
-        (ITEMS, "zzz", None, "no domain 'zzz'; the domains are beauty, games, toys$"),
+        (ITEMS, "toy", None, "no domain 'toy'; did you mean 'toys'.$"),
+        (ITEMS, "zzz", None, "no domain 'zzz'; there are beauty, games, toys$"),
         (ITEMS, "beauty", [0, 2], "none of the candidates belongs to domain 'beauty'"),
         (ITEMS.drop("domain"), "toys", None, "no domains; prepare it with --domain COLUMN, or from several sources"),
         (
             pa.table({"item": range(40), "domain": [f"shop {n}" for n in range(100, 140)]}),
             "xyz",
             None,
-            r"domains are shop 100, .*shop 129 \.\.\.$",
+            r"there are shop 100, .*shop 129 \.\.\.$",
         ),
     ],
 )

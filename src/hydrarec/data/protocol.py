@@ -2,22 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from types import NoneType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
+from hydrarec.config import nearest
 from hydrarec.data.times import instant
 from hydrarec.errors import InputError
 
 SplitName = Literal["time", "loo", "hstu"]
 TargetName = Literal["last", "next", "every"]
 
-_CHOICES = {
-    "split": ("time", "loo", "hstu"),
-    "target": ("last", "next", "every"),
-    "candidates": ("all", "train"),
-    "domains": ("own", "all"),
-}
 _OF_TIME = ("quantile", "boundary", "target")
 _USUAL: dict[str, dict[str, Any]] = {
     "time": {"candidates": "train"},
@@ -102,9 +96,7 @@ class Protocol:
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                nearest = get_close_matches(name, known, n=1)
-                hint = f"did you mean {nearest[0]}?" if nearest else f"the fields are {', '.join(known)}"
-                raise InputError(f"unknown protocol field {name!r}; {hint}")
+                raise InputError(f"unknown protocol field {name!r}{nearest(name, known)}")
         given = dict(values)
         if isinstance(given.get("cutoffs"), list):
             given["cutoffs"] = tuple(given["cutoffs"])
@@ -129,3 +121,6 @@ class Protocol:
         which = ("unseen " if self.exclude_seen else "") + ("training " if self.candidates == "train" else "")
         apart = domains and self.domains == "own"
         return f"{what}; ranks {which}items by domain" if apart else f"{what}; ranks all {which}items"
+
+
+_CHOICES = {name: get_args(kind) for name, kind in get_type_hints(Protocol).items() if get_origin(kind) is Literal}

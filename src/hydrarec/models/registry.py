@@ -1,9 +1,9 @@
 """Models by name. A model's file is imported when it is asked for."""
 
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from hydrarec.config import nearest
 from hydrarec.errors import InputError
 from hydrarec.models.contract import Model
 
@@ -31,8 +31,7 @@ def model_classes(name: str) -> tuple[type[Any], type[Model]]:
         InputError: there is no such model.
     """
     if name not in _PLACES:
-        near = get_close_matches(name, NAMES, n=1, cutoff=0)
-        raise InputError(f"there is no model {name!r}; did you mean {near[0]!r}? Known: {', '.join(NAMES)}")
+        raise InputError(f"there is no model {name!r}{nearest(name, NAMES)}")
     module, config, model = _PLACES[name]
     place = import_module(module)
     return getattr(place, config), getattr(place, model)

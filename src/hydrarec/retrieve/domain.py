@@ -1,14 +1,11 @@
 """The items of one domain."""
 
-from difflib import get_close_matches
-
 import numpy as np
 import pyarrow as pa
 
+from hydrarec.config import nearest
 from hydrarec.data.domains import domains_of
 from hydrarec.errors import InputError
-
-_SHOWN = 30
 
 
 def of_domain(items: pa.Table, name: str, among: np.ndarray | None = None) -> np.ndarray:
@@ -25,10 +22,7 @@ def of_domain(items: pa.Table, name: str, among: np.ndarray | None = None) -> np
     if codes is None:
         raise InputError("the data has no domains; prepare it with --domain COLUMN, or from several sources")
     if name not in names:
-        close = get_close_matches(name, names, n=1, cutoff=0.5)
-        known = ", ".join(names[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
-        hint = f"did you mean {close[0]!r}? The" if close else "the"
-        raise InputError(f"there is no domain {name!r}; {hint} domains are {known}")
+        raise InputError(f"there is no domain {name!r}{nearest(name, names)}")
     inside = codes == names.index(name)
     rows = np.flatnonzero(inside) if among is None else among[inside[among]]
     if not len(rows):
