@@ -23,9 +23,9 @@ from common import compared, finish, options, run
 from shops import SHOPS
 
 from hydrarec.compare.show import figure
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import read_json
 from hydrarec.progress import Cell, table
-from hydrarec.train.loop import SELECT
 
 BUDGETS = (3, 6, 12)  # epochs
 SHARE = 0.98
@@ -173,7 +173,7 @@ def show(found: dict[str, Any]) -> None:
         cells = [f"{found['best'][shop]:.4f}", f"{quality:.4f}", *_cells(own), *_cells(joint)]
         rows.append([shop, *cells, "" if equal is None else figure(equal)])
     names = ["", "best alone", "quality", "alone", "epochs", "joint", "epochs", "joint, equal"]
-    table(f"validation {SELECT}, and 10^12 operations to the quality", names, rows)
+    table(f"validation {SELECTION_METRIC}, and 10^12 operations to the quality", names, rows)
     print(f"joint, in every shop: {' of '.join(_cells(found['joint']['flops']))} epochs")
     print(f"joint, equal: within {found['equal']['flops'] / 1e12:,.0f} x 10^12 operations, what all alone took to best")
     for name, value in found["ratios"].items():

@@ -32,10 +32,10 @@ from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import evaluate
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import read_json, write_json
 from hydrarec.progress import Cell, Silent, table
 from hydrarec.train.adapt import adapt
-from hydrarec.train.loop import SELECT
 from hydrarec.train.run import Run
 from hydrarec.train.settings import resolve
 from hydrarec.train.train import train
@@ -150,7 +150,7 @@ def finals(given: Namespace, shop: str, starts: dict[int, str]) -> list[Job]:
     tried: dict[tuple[int, str], dict[float, float]] = {(share, "zero-shot"): {0.0: 0.0} for share in SHARES}
     for job in trials(given, shop, starts):
         if found := job.result():
-            tried.setdefault((job.share, job.arm), {})[job.rate] = found["validation"][SELECT]
+            tried.setdefault((job.share, job.arm), {})[job.rate] = found["validation"][SELECTION_METRIC]
     whole = {key: rates for key, rates in tried.items() if key[1] == "zero-shot" or len(rates) == len(RATES)}
     return [
         _job(given, shop, starts, arm, share, seed, max(rates, key=lambda rate: rates[rate]), True)
@@ -188,7 +188,7 @@ def do(job: Job) -> str:
     about |= {"overrides": job.overrides, "commit": commit}
     found = record(trained, dataset, about, None)
     write_json(job.file, found | (_measured(trained, job.shop) if job.test else {}))
-    return f"validation {SELECT} {found['validation'][SELECT]:.4f}"
+    return f"validation {SELECTION_METRIC} {found['validation'][SELECTION_METRIC]:.4f}"
 
 
 def _trained(job: Job, dataset: Dataset) -> Run:
@@ -242,7 +242,7 @@ def row_of(records: dict[str, list[dict[str, Any]]], targets: Targets) -> dict[s
     row["flops"] = {arm: float(np.mean([each["cost"]["flops"] for each in own])) for arm, own in records.items()}
     if not {*SCRATCH, *MODES} <= set(values):
         return row
-    validated = {arm: np.mean([each["validation"][SELECT] for each in own]) for arm, own in records.items()}
+    validated = {arm: np.mean([each["validation"][SELECTION_METRIC] for each in own]) for arm, own in records.items()}
     ours, base = (max(arms, key=lambda arm: validated[arm]) for arms in (MODES, SCRATCH))
     users = targets.users.dictionary_encode().indices.to_numpy()
     row |= {"chosen": ours, "against": base, "change": row[ours] / row[base] - 1 if row[base] else None}

@@ -11,11 +11,12 @@ from events import ITEMS, TINY, event_table, history
 from hydrarec import InputError, Recommender
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.store import Dataset
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.losses.config import LossConfig, make_loss
 from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.log import Log
-from hydrarec.train.loop import SELECT, Fit
+from hydrarec.train.loop import Fit
 from hydrarec.train.train import summary
 from hydrarec.train.windows import training_windows
 
@@ -103,10 +104,10 @@ def test_interrupted_it_ends_with_the_same_bits(tmp_path, stop):
 
 def test_validation_is_shown_and_logged_by_domain(tmp_path):
     lines: list = []
-    domains = {name: {"queries": 3, SELECT: 0.1 + 0.1 * place} for place, name in enumerate("abcde")}
+    domains = {name: {"queries": 3, SELECTION_METRIC: 0.1 + 0.1 * place} for place, name in enumerate("abcde")}
     training = fit(
         {},
-        validate=lambda model: {SELECT: 0.5, "domains": domains},
+        validate=lambda model: {SELECTION_METRIC: 0.5, "domains": domains},
         log=Log(tmp_path / "log.jsonl"),
         report=lambda events, text: lines.append(text),
     )
@@ -130,8 +131,8 @@ def test_the_log_and_the_summary_have_metrics_by_domain(trained):
     for entry in entries:
         assert set(entry["domains"]) == {"even", "odd"}
         queries = [each["queries"] for each in entry["domains"].values()]
-        means = [each[SELECT] for each in entry["domains"].values()]
-        assert np.average(means, weights=queries) == pytest.approx(entry[SELECT])
+        means = [each[SELECTION_METRIC] for each in entry["domains"].values()]
+        assert np.average(means, weights=queries) == pytest.approx(entry[SELECTION_METRIC])
     told = summary(trained.run)["domains"]
     assert told["odd"] == trained.run.metrics["test"]["groups"]["domain odd"]
     assert sum(each["queries"] for each in told.values()) == trained.run.metrics["test"]["queries"]

@@ -5,14 +5,17 @@ import pytest
 import torch
 from support import cyclic
 
+from hydrarec.data.protocol import Protocol
 from hydrarec.data.split import split
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.evaluate.evaluate import evaluate
+from hydrarec.evaluate.metrics import SELECTION_METRIC, accuracy
 from hydrarec.losses.config import LossConfig, make_loss
 from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.log import Log
-from hydrarec.train.loop import SELECT, Fit
+from hydrarec.train.loop import Fit
+from hydrarec.train.neural import selecting_protocol
 
 DATA = cyclic()
 PARTS = split(DATA)
@@ -73,7 +76,7 @@ def scripted(values, seen):
     def validate(model):
         assert not model.training
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
-        return {SELECT: next(figures)}
+        return {SELECTION_METRIC: next(figures)}
 
     return validate
 
@@ -90,7 +93,7 @@ def test_early_stopping_gives_back_the_best_weights(tmp_path):
     assert len(seen) == 4
     assert equal(weights(training), seen[1])
     assert not equal(seen[1], seen[3])
-    assert [entry[SELECT] for entry in entries(tmp_path / "log.jsonl")] == [0.1, 0.3, 0.2, 0.3]
+    assert [entry[SELECTION_METRIC] for entry in entries(tmp_path / "log.jsonl")] == [0.1, 0.3, 0.2, 0.3]
 
 
 def test_patience_counts_validations_and_the_last_epoch_is_validated():
@@ -117,7 +120,7 @@ def test_interrupted_after_any_step_it_ends_with_the_same_bits(tmp_path, stop, e
     """With a checkpoint after each step, and with checkpoints at ends of epochs alone."""
     changes = {"checkpoint_seconds": every}
     # The logged figure depends on the weights, so that the choice of the best ones is part of the test.
-    validate = lambda model: {SELECT: model.items.weight.abs().mean().item()}  # noqa: E731
+    validate = lambda model: {SELECTION_METRIC: model.items.weight.abs().mean().item()}  # noqa: E731
     whole = fit(changes, validate=validate, log=Log(tmp_path / "whole.jsonl"))
     run(whole)
 
@@ -239,6 +242,12 @@ def test_progress_shows_the_last_validation_and_the_best():
     assert after_epochs == ["NDCG@10 0.5000", "NDCG@10 0.2500  best 0.5000", "NDCG@10 0.7500"]
     assert "NDCG" not in shown[0]
     assert shown[4].endswith("NDCG@10 0.5000")
+
+
+def test_what_selects_is_measured_whatever_the_protocol_asks_for():
+    asked = selecting_protocol(Protocol.named("loo", cutoffs=(3, 20)))
+    assert asked.cutoffs == (3, 10, 20)
+    assert SELECTION_METRIC in accuracy(np.array([0]), np.array([0]), asked.cutoffs)
 
 
 def test_nothing_to_train_on():

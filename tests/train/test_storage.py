@@ -14,6 +14,7 @@ from hydrarec import Recommender
 from hydrarec.data.batch import pack
 from hydrarec.data.split import split
 from hydrarec.errors import InputError
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.items.compact import FloatTable
 from hydrarec.items.hashed import QuotientRemainder
 from hydrarec.items.mapped import MappedTable
@@ -22,7 +23,7 @@ from hydrarec.losses.config import LossConfig, make_loss
 from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.progress import Silent
 from hydrarec.train.config import TrainConfig
-from hydrarec.train.loop import SELECT, Fit
+from hydrarec.train.loop import Fit
 from hydrarec.train.run import open_run
 from hydrarec.train.settings import resolve
 from hydrarec.train.train import train
@@ -170,7 +171,7 @@ def test_interrupted_after_any_step_it_ends_with_the_same_bits(name, stop, data,
 
     def whole(place, **others):
         def validate(model):
-            return {SELECT: figures[training.position.epoch]}
+            return {SELECTION_METRIC: figures[training.position.epoch]}
 
         training = fit(
             make(place),

@@ -9,7 +9,7 @@ from hydrarec.compare.rows import Queries, Row, against, best_rival, queries_of,
 from hydrarec.compare.spec import Table
 from hydrarec.errors import InputError
 from hydrarec.evaluate.groups import has_domains
-from hydrarec.train.loop import SELECT
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
     figures = _validation(plan, validating) if validating else {}
     validated = all(row.label in figures for row in rows if not row.ours)
     if not validated:
-        figures = {row.label: row.metrics[SELECT] for row in rows}
+        figures = {row.label: row.metrics[SELECTION_METRIC] for row in rows}
     compared = []
     for row in rows:
         rival = best_rival(row, rows, figures)
@@ -95,7 +95,7 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
         machines=sorted({_machine(found["machine"]) for found in every}),
         chosen_on=chooser.name if chooser else None,
         rivals_by="validation" if validated else "test",
-        rows=sorted((row for row in compared if row.label in shown), key=lambda row: -row.metrics[SELECT]),
+        rows=sorted((row for row in compared if row.label in shown), key=lambda row: -row.metrics[SELECTION_METRIC]),
         missing=missing,
     )
 
@@ -121,7 +121,8 @@ def _validation(plan: Plan, table: Table) -> dict[str, float]:
     """Mean validation NDCG@10 by label."""
     records, _ = _records(plan, table)
     found = {
-        label: [each["validation"][SELECT] for each in own if each["validation"]] for label, own in records.items()
+        label: [each["validation"][SELECTION_METRIC] for each in own if each["validation"]]
+        for label, own in records.items()
     }
     return {label: sum(values) / len(values) for label, values in found.items() if values}
 

@@ -10,8 +10,8 @@ from hydrarec.compare.settled import without_settled
 from hydrarec.compare.spec import ModelSpec, Spec, Table
 from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import read_json
-from hydrarec.train.loop import SELECT
 from hydrarec.train.settings import Settings
 
 
@@ -154,8 +154,8 @@ class Plan:
             if found is None:
                 if trial.name not in given_up:
                     return None
-            elif found["validation"][SELECT] > best:
-                best, chosen = found["validation"][SELECT], trial.trial
+            elif found["validation"][SELECTION_METRIC] > best:
+                best, chosen = found["validation"][SELECTION_METRIC], trial.trial
         return chosen
 
 

@@ -14,9 +14,9 @@ from typing import Any
 from hydrarec.compare.plan import Job, Plan, Slot
 from hydrarec.compare.standing import Standing
 from hydrarec.errors import InputError
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import alone_in, read_json
 from hydrarec.progress import Progress
-from hydrarec.train.loop import SELECT
 
 _LOOK = 0.3  # seconds between looks at the processes
 
@@ -152,9 +152,12 @@ def _busy(folder: Path) -> bool:
 def _said_of(found: dict[str, Any]) -> str:
     """A finished run in a line."""
     validation, metrics = found["validation"], found.get("metrics")
-    parts = [f"validation {SELECT} {validation[SELECT]:.4f}" if validation else "", f"{found['seconds']:,.0f} s"]
+    parts = [
+        f"validation {SELECTION_METRIC} {validation[SELECTION_METRIC]:.4f}" if validation else "",
+        f"{found['seconds']:,.0f} s",
+    ]
     parts += [f"epoch {found['best_epoch']} of {found['epochs']}" if validation and found["best_epoch"] else ""]
-    parts += [f"{found['part']} {SELECT} {metrics[SELECT]:.4f}" if metrics else ""]
+    parts += [f"{found['part']} {SELECTION_METRIC} {metrics[SELECTION_METRIC]:.4f}" if metrics else ""]
     return ", ".join(part for part in parts if part)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hydrarec.compare.rows import Row
-from hydrarec.train.loop import SELECT
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 
 
 def share_of_time(own: Sequence[dict[str, Any]], rival: Sequence[dict[str, Any]]) -> float | None:
@@ -18,7 +18,7 @@ def share_of_time(own: Sequence[dict[str, Any]], rival: Sequence[dict[str, Any]]
     Returns:
         None where a seed never gets there.
     """
-    goal = np.mean([found["validation"][SELECT] for found in rival])
+    goal = np.mean([found["validation"][SELECTION_METRIC] for found in rival])
     spent = [next((cpu for _, value, _, cpu in found["curve"] if value >= goal), None) for found in own]
     if None in spent:
         return None
@@ -41,6 +41,6 @@ def smallest_as_good(row: Row, rows: Sequence[Row]) -> Row | None:
         if each.ours
         and not each.removed
         and each.sees_request_time <= row.sees_request_time
-        and each.metrics[SELECT] >= row.metrics[SELECT]
+        and each.metrics[SELECTION_METRIC] >= row.metrics[SELECTION_METRIC]
     ]
     return min(good, key=lambda each: each.costs["encoder"], default=None)

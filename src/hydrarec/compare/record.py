@@ -11,9 +11,8 @@ from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset
 from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.evaluate.groups import of_domains
-from hydrarec.evaluate.metrics import hit_rate, ndcg
+from hydrarec.evaluate.metrics import SELECTION_METRIC, hit_rate, ndcg
 from hydrarec.evaluate.queries import users_of
-from hydrarec.train.loop import SELECT
 from hydrarec.train.run import Run
 from hydrarec.train.train import summary
 
@@ -97,12 +96,17 @@ def _measured(run: Run, dataset: Dataset, parts: Split, part: Part) -> tuple[dic
 def _curves(run: Run) -> dict[str, Any]:
     log = run.path / "log.jsonl"
     entries = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    validated = [entry for entry in entries if SELECT in entry]
+    validated = [entry for entry in entries if SELECTION_METRIC in entry]
     losses = [round(entry["loss"], 5) for entry in entries if "loss" in entry]
     curve = [
-        [entry["epoch"], round(entry[SELECT], 6), entry["seconds"], entry.get("cpu_seconds", entry["seconds"])]
+        [
+            entry["epoch"],
+            round(entry[SELECTION_METRIC], 6),
+            entry["seconds"],
+            entry.get("cpu_seconds", entry["seconds"]),
+        ]
         for entry in validated
     ]
     names = sorted({name for entry in validated for name in entry.get("domains", {})})
-    of_domains = {name: [round(entry["domains"][name][SELECT], 6) for entry in validated] for name in names}
+    of_domains = {name: [round(entry["domains"][name][SELECTION_METRIC], 6) for entry in validated] for name in names}
     return {"curve": curve, "losses": losses, **({"domain_curves": of_domains} if of_domains else {})}

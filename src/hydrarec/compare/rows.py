@@ -11,7 +11,7 @@ from hydrarec.compare.spec import ModelSpec
 from hydrarec.compare.values import unpack
 from hydrarec.errors import InputError
 from hydrarec.evaluate.bootstrap import intervals
-from hydrarec.train.loop import SELECT
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def row_of(model: ModelSpec, table: str, records: list[dict[str, Any]], queries:
     """A row of a table, not yet held against another. ``records``: one a seed, at least one."""
     names = records[0]["metrics"]
     of_seeds = {name: [found["metrics"][name] for found in records] for name in names}
-    validations = [found["validation"][SELECT] for found in records if found["validation"]]
+    validations = [found["validation"][SELECTION_METRIC] for found in records if found["validation"]]
     return Row(
         label=model.label,
         title=model.title or model.label,
@@ -100,7 +100,8 @@ def row_of(model: ModelSpec, table: str, records: list[dict[str, Any]], queries:
         metrics={name: float(np.mean(values)) for name, values in of_seeds.items()},
         spread={name: float(np.std(values, ddof=1)) for name, values in of_seeds.items()} if len(records) > 1 else {},
         intervals=intervals(
-            {SELECT: queries.values, **({} if queries.hits is None else {"HR@10": queries.hits})}, queries.users
+            {SELECTION_METRIC: queries.values, **({} if queries.hits is None else {"HR@10": queries.hits})},
+            queries.users,
         ),
         published=model.published.get(table),
         validation=float(np.mean(validations)) if validations else None,

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from hydrarec.evaluate.ranks import MISSED
 
+SELECTION_K = 10
+SELECTION_METRIC = f"NDCG@{SELECTION_K}"  # on the validation split it chooses the weights and stops the training
+
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 

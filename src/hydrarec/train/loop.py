@@ -15,6 +15,7 @@ from hydrarec.data.batch import Batch
 from hydrarec.data.store import Dataset
 from hydrarec.data.windows import EpochBatches, Part, Windows
 from hydrarec.errors import HydrarecError
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.items.mapped import MappedTable
 from hydrarec.items.text.tuning import Tuning
 from hydrarec.losses.config import Loss
@@ -33,7 +34,6 @@ from hydrarec.train.windows import training_windows
 Validate = Callable[[NeuralModel], dict[str, Any]]  # what is logged of the model on the validation split
 Report = Callable[[int, str], None]  # (events of the step, a line of figures)
 
-SELECT = "NDCG@10"  # the validation figure that chooses the weights and stops the training
 _SHOWN = 4  # domains whose figure progress shows
 
 
@@ -196,8 +196,8 @@ class Fit:
         self._tick()
         position.validating += position.seconds - before
         self.validated = metrics
-        if metrics[SELECT] > position.best:
-            position.best, position.best_epoch, position.stale = metrics[SELECT], position.epoch, 0
+        if metrics[SELECTION_METRIC] > position.best:
+            position.best, position.best_epoch, position.stale = metrics[SELECTION_METRIC], position.epoch, 0
             position.best_seconds, position.best_cpu_seconds = position.seconds, position.cpu_seconds
             position.best_events = position.events
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -212,9 +212,9 @@ class Fit:
 
     def _figures(self, mean_loss: float) -> str:
         """What progress shows: the loss, the last validation figure, the best where that was another, and domains'."""
-        figures, last = [f"loss {mean_loss:.3f}"], self.validated.get(SELECT)
+        figures, last = [f"loss {mean_loss:.3f}"], self.validated.get(SELECTION_METRIC)
         if last is not None:
-            figures.append(f"{SELECT} {last:.4f}")
+            figures.append(f"{SELECTION_METRIC} {last:.4f}")
         if self.best and self.position.best != last:
             figures.append(f"best {self.position.best:.4f}")
         if domains := self.validated.get("domains"):
@@ -246,5 +246,5 @@ def _of_all(after: EncoderState, part: Part) -> EncoderState:
 
 
 def _of_domains(domains: dict[str, dict[str, float]]) -> str:
-    shown = [f"{name} {metrics[SELECT]:.4f}" for name, metrics in domains.items()][:_SHOWN]
+    shown = [f"{name} {metrics[SELECTION_METRIC]:.4f}" for name, metrics in domains.items()][:_SHOWN]
     return ", ".join([*shown, *(["..."] if len(domains) > _SHOWN else [])])

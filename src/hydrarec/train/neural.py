@@ -16,6 +16,7 @@ from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation
 from hydrarec.evaluate.groups import of_domains
+from hydrarec.evaluate.metrics import SELECTION_K, SELECTION_METRIC
 from hydrarec.items.make import new_items
 from hydrarec.losses.config import make_loss
 from hydrarec.machine import keep_freed_memory
@@ -25,7 +26,7 @@ from hydrarec.train.checkpoint import Position
 from hydrarec.train.costs import costs
 from hydrarec.train.flops import Work, flops
 from hydrarec.train.log import Log
-from hydrarec.train.loop import SELECT, Fit
+from hydrarec.train.loop import Fit
 from hydrarec.train.run import Run, open_run
 from hydrarec.train.settings import Settings
 from hydrarec.train.start import Shared, StartConfig, freeze, hash_of_weights, take_over
@@ -77,7 +78,7 @@ def fit_neural(
         model.eval()
         facts = _facts(position, model, work)
         if len(parts.valid):
-            facts["validation"] = {SELECT: validate(model)[SELECT]}
+            facts["validation"] = {SELECTION_METRIC: validate(model)[SELECTION_METRIC]}
         return model, facts
     fit = Fit(
         model,
@@ -101,7 +102,7 @@ def fit_neural(
             task.advance(0, f"stopped: nothing better since epoch {position.best_epoch}")
     facts = _facts(position, model, work)
     if fit.best:
-        facts["validation"] = {SELECT: position.best}
+        facts["validation"] = {SELECTION_METRIC: position.best}
     return model, facts
 
 
@@ -117,8 +118,8 @@ def _facts(position: Position, model: NeuralModel, work: Work) -> dict[str, Any]
 
 
 def selecting_protocol(protocol: Protocol) -> Protocol:
-    """What validates: weights are chosen by NDCG@10, whatever else the protocol asks for."""
-    return replace(protocol, cutoffs=tuple(sorted({*protocol.cutoffs, 10})))
+    """What validates: the metric that chooses the weights is there, whatever else the protocol asks for."""
+    return replace(protocol, cutoffs=tuple(sorted({*protocol.cutoffs, SELECTION_K})))
 
 
 def _contrasted(settings: Settings, dataset: Dataset, counts: np.ndarray) -> np.ndarray | None:

@@ -18,6 +18,7 @@ from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.evaluate.groups import of_domains
+from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import alone_in, whole_file
 from hydrarec.machine import machine, peak_memory_bytes
 from hydrarec.models.contract import CountModel, Model
@@ -26,7 +27,6 @@ from hydrarec.models.registry import model_classes
 from hydrarec.progress import Progress, counter
 from hydrarec.train.checkpoint import Position
 from hydrarec.train.costs import costs
-from hydrarec.train.loop import SELECT
 from hydrarec.train.neural import fit_neural, selecting_protocol
 from hydrarec.train.run import Run, begin_run, describe_dataset, finish_run, open_run
 from hydrarec.train.settings import Settings
@@ -121,9 +121,8 @@ def _fit_counts(
     )
     facts = {"epochs": 1, **costs(took), "parameters": parameters(model)}
     if len(parts.valid):
-        facts["validation"] = {
-            SELECT: measure(model, part="valid", protocol=selecting_protocol(run.protocol)).metrics[SELECT]
-        }
+        metrics = measure(model, part="valid", protocol=selecting_protocol(run.protocol)).metrics
+        facts["validation"] = {SELECTION_METRIC: metrics[SELECTION_METRIC]}
     return model, facts
 
 
