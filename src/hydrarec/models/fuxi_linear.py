@@ -27,10 +27,6 @@ class FuXiLinear(NeuralModel):
         super().__init__(config, items)
         self.encoder = FuXiLinearEncoder(config)
 
-    @property
-    def sees_request_time(self) -> bool:
-        return self.config.time
-
     def encode(self, batch: Batch) -> Tensor:
         hidden: Tensor = self.encoder(self.items.encode_history(batch.items), batch)
         return hidden

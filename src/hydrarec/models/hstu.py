@@ -41,10 +41,6 @@ class HSTU(NeuralModel):
         super().__init__(config, items)
         self.encoder = quick_dropout(hstu.HSTU(config, time=config.time))
 
-    @property
-    def sees_request_time(self) -> bool:
-        return self.config.time
-
     def encode(self, batch: Batch) -> Tensor:
         x = self.items.encode_history(batch.items) * math.sqrt(self.config.d_model)
         moments = (batch.times, batch.request_times) if self.config.time else ()

@@ -61,10 +61,6 @@ class Hydra(RecurrentModel):
         """Not where items have domains: that of an unknown one is not known either."""
         return super().reads_unknown_items and self.domains is None
 
-    @property
-    def sees_request_time(self) -> bool:
-        return self.config.time
-
     def resume(self, batch: Batch, state: EncoderState | None) -> tuple[Tensor, EncoderState]:
         hidden, state = self.encoder(self._inputs(batch), batch, state)
         return hidden, state

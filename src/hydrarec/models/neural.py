@@ -68,6 +68,10 @@ class NeuralModel(nn.Module, Model):
         return cls(config, items or dataset.n_items)
 
     @property
+    def sees_request_time(self) -> bool:
+        return bool(getattr(self.config, "time", False))  # not every model has the setting
+
+    @property
     def n_items(self) -> int:  # type: ignore[override]  # the item encoder knows; models that count set it
         return self.items.n_items
 
@@ -142,10 +146,6 @@ class TimedModel(NeuralModel):
         super().__init__(config, items)
         if config.time:
             self.time = TimeFeatures(config.d_model)
-
-    @property
-    def sees_request_time(self) -> bool:
-        return self.config.time
 
     def inputs(self, batch: Batch, scale: float = 1.0) -> Tensor:
         """(T, d) item vectors times ``scale``, and the features of time where they are asked for."""
