@@ -12,6 +12,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from hydrarec.errors import HydrarecError
+from hydrarec.machine import cores
 
 
 def launch(procs: int, arguments: Sequence[str]) -> None:
@@ -21,7 +22,7 @@ def launch(procs: int, arguments: Sequence[str]) -> None:
         SystemExit: a process failed, with its exit code; it has said why.
         HydrarecError: one was killed.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // procs)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // procs)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # its reports of what processes said
     config = LaunchConfig(
         min_nodes=1,

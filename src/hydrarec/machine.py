@@ -29,6 +29,11 @@ def machine() -> dict[str, str | int]:
     return facts
 
 
+def cores() -> int:
+    """Cores that this process may use, of those that the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def usable_device(name: str) -> str:
     """``name``, if tensors can be put there.
 

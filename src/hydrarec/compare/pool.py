@@ -16,14 +16,10 @@ from hydrarec.compare.standing import Standing
 from hydrarec.errors import InputError
 from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import alone_in, read_json
+from hydrarec.machine import cores
 from hydrarec.progress import Progress
 
 _LOOK = 0.3  # seconds between looks at the processes
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(kw_only=True)

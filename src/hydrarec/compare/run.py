@@ -5,12 +5,13 @@ from pathlib import Path
 
 from hydrarec.compare.choices import points, settings_of
 from hydrarec.compare.plan import Plan
-from hydrarec.compare.pool import Pool, cores
+from hydrarec.compare.pool import Pool
 from hydrarec.compare.spec import DataSpec
 from hydrarec.data.obtain import obtain
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.split import split
 from hydrarec.errors import InputError
+from hydrarec.machine import cores
 from hydrarec.progress import Progress
 
 
