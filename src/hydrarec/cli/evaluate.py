@@ -32,9 +32,8 @@ def evaluate(
         Processes on this machine that share the users, or a sharded table.
     """
     from hydrarec.cli.output import print_groups, print_json, print_metrics
-    from hydrarec.cli.several import started
+    from hydrarec.cli.several import first_reporter, started
     from hydrarec.processes import is_first, joined
-    from hydrarec.progress import Silent, reporter
     from hydrarec.recommender import Recommender
 
     if started(procs):
@@ -42,7 +41,7 @@ def evaluate(
     with joined(device) as place:
         first = is_first()
         recommender = Recommender.load(run, dataset=dataset, device=place)
-        measured = recommender.evaluate(split, progress=reporter(json) if first else Silent()).to_dict()
+        measured = recommender.evaluate(split, progress=first_reporter(json)).to_dict()
     if not first:
         return
     protocol, seed = recommender.run.protocol, recommender.run.settings.train.seed

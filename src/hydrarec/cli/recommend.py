@@ -107,9 +107,9 @@ def _everybody(run: Path, out: Path, dataset: Path | None, device: str, json: bo
     import pyarrow.parquet as pq
 
     from hydrarec.cli.output import print_json, seconds
+    from hydrarec.cli.several import first_reporter
     from hydrarec.files import whole_file
     from hydrarec.processes import is_first, joined
-    from hydrarec.progress import Silent, reporter
     from hydrarec.recommender import Recommender
 
     with joined(device) as place:
@@ -117,7 +117,7 @@ def _everybody(run: Path, out: Path, dataset: Path | None, device: str, json: bo
         recommender = Recommender.load(run, dataset=dataset, device=place)
         _ = recommender.dataset
         began = time.monotonic()
-        answer = recommender.recommend(users="all", **how, progress=reporter(json) if first else Silent())
+        answer = recommender.recommend(users="all", **how, progress=first_reporter(json))
     if not first:
         return
     with whole_file(out) as temporary:

@@ -1,6 +1,10 @@
 """Commands that run in several processes."""
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hydrarec.progress import Progress
 
 
 def is_one_of() -> int:
@@ -30,3 +34,11 @@ def started(procs: int) -> bool:
 
     launch(procs, cli.given)
     return True
+
+
+def first_reporter(json: bool) -> "Progress":
+    """As ``progress.reporter`` in the first process; the others show nothing."""
+    from hydrarec.processes import is_first
+    from hydrarec.progress import reporter
+
+    return reporter(json or not is_first())

@@ -56,11 +56,11 @@ def train(
         Processes on this machine that train together; torchrun starts them on many.
     """
     from hydrarec.cli.output import print_day, print_groups, print_json, print_metrics, seconds
-    from hydrarec.cli.several import started
+    from hydrarec.cli.several import first_reporter, started
     from hydrarec.errors import InputError
     from hydrarec.evaluate.groups import of_domains
     from hydrarec.processes import is_first, joined
-    from hydrarec.progress import Silent, reporter, say
+    from hydrarec.progress import say
     from hydrarec.train.fit import fit
     from hydrarec.train.stream import continue_run
     from hydrarec.train.train import summary
@@ -78,7 +78,7 @@ def train(
                 keep_days=keep_days,
                 overrides=[*(set_ or []), *([] if seed is None else [f"train.seed={seed}"])],
                 columns=columns.given(),
-                progress=reporter(json) if first else Silent(),
+                progress=first_reporter(json),
                 device=place,
             )
         if first and json:
@@ -101,7 +101,7 @@ def train(
             protocol_fields=protocol.fields(),
             columns=columns.given(),
             resume=resume,
-            progress=reporter(json) if first else Silent(),
+            progress=first_reporter(json),
             log=say if first else None,
             device=place,
         )
