@@ -18,7 +18,7 @@ FLOORS = [
     {"retrieve", "evaluate"},
     {"train"},
     {"recommender"},
-    {"demo", "bench", "compare", "report", "serve", "load"},
+    {"demo", "bench", "compare", "serve", "load"},
     {"cli"},
     {"__init__", "__main__"},
 ]
