@@ -101,6 +101,10 @@ def test_there_and_back(recipe):
         ({"model": "itemknn", "overrides": ["neighbours=0"]}, "neighbours must be at least 1"),
         ({"model": "itemknn", "overrides": ["decay=-2"]}, "decay must lie in"),
         ({"model": "itemknn", "overrides": ["k1=-1"]}, "k1 must not be negative"),
+        (
+            {"overrides": ["items.storage=sharded", "loss.kind=sampled", "train.recompute=64"]},
+            r"train\.recompute and items\.storage=sharded do not go together: all processes must read",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(arguments, message):

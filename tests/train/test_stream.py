@@ -188,7 +188,7 @@ def test_bad_runs(tmp_path, run):
     counted = train(
         prepare(events(0, 1, 8)), tmp_path / "counted", resolve(model="popularity")[0], Protocol(), progress=Silent()
     )
-    with pytest.raises(InputError, match="a model that counts"):
+    with pytest.raises(InputError, match="popularity, which is fitted by counting events"):
         go_on(counted, events(1, 2, 8))
     with pytest.raises(InputError, match="is not a run folder"):
         continue_run(tmp_path / "nothing", events(1, 2, 8), progress=Silent())

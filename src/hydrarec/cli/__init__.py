@@ -28,13 +28,13 @@ _COMMANDS = {
     "adapt": "Adapt a trained run to the items of a new domain.",
     "add-items": "Give a trained run new items, by their text, without training.",
     "serve": "Serve a trained run over HTTP, events and recommendations.",
-    "load": "Put a load on a server of this machine, and say how it bears it.",
+    "load": "Load-test a server on this machine.",
     "info": "Describe a data set folder or a run folder.",
     "doctor": "Say what this machine offers and what of it is used.",
     "compare": "Run models on data sets with seeds, as a file says, and show the table.",
     "bench": "Measure how fast Hydra is on this machine, beside its rivals.",
-    "simulate": "Make events in any number.",
-    "plan": "Say what a catalog of any size takes.",
+    "simulate": "Generate synthetic events.",
+    "plan": "Estimate a catalog's memory, traffic and training time.",
     "demo": "Train and compare models on a simulated shop.",
 }
 for _place, (_name, _help) in enumerate(_COMMANDS.items()):

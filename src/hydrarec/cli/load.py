@@ -28,7 +28,7 @@ def load(
     columns: Columns = _COLUMNS,
     json: Json = False,
 ) -> None:
-    """Put a load on a server of this machine: events of a data set, each followed by a recommendation.
+    """Load-test a server on this machine: events of a data set, each followed by a recommendation.
 
     The users are called load-ID.NUMBER, so that the server's own stay as they are. A server that wants a key gets the
     first one of HYDRAREC_API_KEY.

@@ -20,7 +20,7 @@ def plan(
     no_rates: Flag = False,
     json: Json = False,
 ) -> None:
-    """Say what a catalog takes in memory, traffic and time, and which item encoder fits.
+    """Estimate a catalog's memory, traffic and training time, and say which item encoder fits.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ def simulate(
     new_items_per_day: Count = 0,
     json: Json = False,
 ) -> None:
-    """Make a log of events, in order of time: popular and rare items, busy and idle users, and rules to learn.
+    """Generate synthetic events, in order of time: popular and rare items, busy and idle users, and rules to learn.
 
     Parameters
     ----------

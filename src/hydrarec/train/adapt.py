@@ -60,7 +60,8 @@ def adapt(
     run = open_run(path)
     if not isinstance(run.model(), NeuralModel) or run.settings.items.kind == "table":
         raise InputError(
-            f"{path} knows its items by id alone and has nothing to say of others; train with items.kind=text"
+            f"{path} knows its items by id alone and cannot score items that it was not trained on; "
+            "train with items.kind=text"
         )
     adapted = train(
         dataset,

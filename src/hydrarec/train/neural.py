@@ -143,7 +143,9 @@ def _start_from(start: StartConfig, model: NeuralModel, dataset: Dataset) -> Non
         raise InputError(f"{path} has changed since this training began; begin again with --resume never")
     trained = run.model()
     if not isinstance(trained, NeuralModel):
-        raise InputError(f"{path} holds a model that counts ({trained.name}); name a trained neural model")
+        raise InputError(
+            f"{path} holds {trained.name}, which is fitted by counting events; name a trained neural model"
+        )
     take_over(model, trained, _shared(dataset, run))
     freeze(model, start.mode)
     if start.mode != "zero-shot" and not any(parameter.requires_grad for parameter in model.parameters()):

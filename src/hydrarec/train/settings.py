@@ -46,7 +46,11 @@ class Settings:
                 "for what memory does not hold; take loss.kind=sampled, or another items.storage"
             )
         if self.items.storage == "sharded" and self.train.recompute:
-            raise InputError("train.recompute reads items again by itself, and items.storage=sharded only together")
+            raise InputError(
+                "train.recompute and items.storage=sharded do not go together: all processes must read a sharded table "
+                "at the same moment, and recomputing reads it again in each at a moment of its own; "
+                "leave train.recompute out, or take another items.storage"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return {

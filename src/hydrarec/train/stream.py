@@ -157,7 +157,10 @@ def _settings(run: Run, overrides: Sequence[str]) -> Settings:
         InputError: the run is not one that can be continued, or an override is not of training.
     """
     if not issubclass(model_classes(run.settings.name)[1], NeuralModel):
-        raise InputError(f"{run.path} holds a model that counts ({run.settings.name}); count again with all events")
+        raise InputError(
+            f"{run.path} holds {run.settings.name}, which is fitted by counting events and cannot go on from what it "
+            "has; train it again on all events"
+        )
     if run.settings.items.kind != "table":
         raise InputError(
             f"{run.path} reads items' text, which a stream of events does not bring; "

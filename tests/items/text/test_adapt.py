@@ -183,7 +183,7 @@ def test_other_layers_are_refused(trained, changes):
 
 def test_a_run_without_text_is_refused(trained):
     run = trained(**{"items.kind": "table"})
-    with pytest.raises(InputError, match=r"has nothing to say of others; train with items\.kind=text"):
+    with pytest.raises(InputError, match=r"cannot score items that it was not trained on; train with items\.kind=text"):
         adapted(run, "full")
 
 
