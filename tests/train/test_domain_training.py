@@ -17,7 +17,7 @@ from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.train.config import TrainConfig
 from hydrarec.train.log import Log
 from hydrarec.train.loop import Fit
-from hydrarec.train.train import summary
+from hydrarec.train.summary import summary
 from hydrarec.train.windows import training_windows
 
 SOFTMAX = make_loss(LossConfig(), torch.ones(1))

@@ -10,7 +10,8 @@ from hydrarec.progress import Silent
 from hydrarec.train.checkpoint import Position
 from hydrarec.train.flops import Work, flops
 from hydrarec.train.settings import resolve
-from hydrarec.train.train import summary, train
+from hydrarec.train.summary import summary
+from hydrarec.train.train import train
 
 DATA = cyclic(users=24, length=9)
 COUNTS = np.full(6, 36)

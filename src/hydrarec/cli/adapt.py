@@ -47,8 +47,9 @@ def adapt(
     from hydrarec.data.protocol import Protocol
     from hydrarec.progress import reporter, say
     from hydrarec.train.adapt import adapt as adapt_run
+    from hydrarec.train.resume import refuse_other_folder
     from hydrarec.train.settings import choose_protocol
-    from hydrarec.train.train import refuse_other_folder, summary
+    from hydrarec.train.summary import summary
 
     fields = protocol.fields()
     refuse_other_folder(out)

@@ -63,7 +63,7 @@ def train(
     from hydrarec.progress import say
     from hydrarec.train.fit import fit
     from hydrarec.train.stream import continue_run
-    from hydrarec.train.train import summary
+    from hydrarec.train.summary import summary
 
     if continue_ is not None and (out or model or recipe or protocol != _PROTOCOL):
         raise InputError("--continue keeps the run's folder, model and protocol; leave the others out")

@@ -14,7 +14,7 @@ from hydrarec.evaluate.groups import of_domains
 from hydrarec.evaluate.metrics import SELECTION_METRIC, hit_rate, ndcg
 from hydrarec.evaluate.queries import users_of
 from hydrarec.train.run import Run
-from hydrarec.train.train import summary
+from hydrarec.train.summary import summary
 
 Part = Literal["test", "valid"]
 COSTS = (

@@ -17,9 +17,10 @@ from hydrarec.data.store import Dataset
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.files import write_json
 from hydrarec.progress import Silent
+from hydrarec.train.resume import differs
 from hydrarec.train.run import open_run
 from hydrarec.train.settings import Settings
-from hydrarec.train.train import differs, train
+from hydrarec.train.train import train
 
 
 def work(order: dict[str, Any]) -> None:

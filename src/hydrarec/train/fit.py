@@ -15,9 +15,10 @@ from hydrarec.machine import usable_device
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
 from hydrarec.progress import Progress
+from hydrarec.train.resume import refuse_other_folder
 from hydrarec.train.run import Run
 from hydrarec.train.settings import Settings, choose_protocol, resolve
-from hydrarec.train.train import Resume, refuse_other_folder, train
+from hydrarec.train.train import Resume, train
 
 
 def fit(

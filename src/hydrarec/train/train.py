@@ -1,6 +1,5 @@
 """From a data set and settings to a finished run folder."""
 
-import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,6 @@ from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
-from hydrarec.evaluate.groups import of_domains
 from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import alone_in, whole_file
 from hydrarec.machine import machine, peak_memory_bytes
@@ -28,7 +26,8 @@ from hydrarec.progress import Progress, counter
 from hydrarec.train.checkpoint import Position
 from hydrarec.train.costs import costs
 from hydrarec.train.neural import fit_neural, selecting_protocol
-from hydrarec.train.run import Run, begin_run, describe_dataset, finish_run, open_run
+from hydrarec.train.resume import begin, refuse_other_folder
+from hydrarec.train.run import Run, finish_run
 from hydrarec.train.settings import Settings
 
 Resume = Literal["auto", "never"]
@@ -83,7 +82,7 @@ def _train(
             "bring times, or --set model.time=false"
         )
     parts = split(dataset, protocol)
-    run = _begin(out, settings, protocol, dataset, resume)
+    run = begin(out, settings, protocol, dataset, anew=resume == "never")
     if run.finished and ("test" in run.metrics or not test):
         return run
     torch.manual_seed(settings.train.seed)
@@ -174,87 +173,3 @@ def _results(run: Run, model: Model) -> dict[str, Any]:
         "sees_request_time": model.sees_request_time,
         "machine": machine(),
     }
-
-
-def _begin(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset, resume: Resume) -> Run:
-    """The run folder to work in, or, in all processes but the first, what it says."""
-    run = _folder(out, settings, protocol, dataset, resume) if processes.is_first() else None
-    metrics = processes.from_first(run.metrics if run else None)
-    described = describe_dataset(out, dataset)
-    return run or Run(path=out, settings=settings, protocol=protocol, dataset=described, metrics=metrics)
-
-
-def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset, resume: Resume) -> Run:
-    """The run folder to work in: a new one, or one that can go on."""
-    if not (out / "config.json").exists():
-        return begin_run(out, settings, protocol, dataset)
-    if resume == "never":
-        for name in ("checkpoints", "log.jsonl", "metrics.json", "model.safetensors", "ranks.safetensors", "table"):
-            path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        return begin_run(out, settings, protocol, dataset)
-    run = open_run(out)
-    difference = differs(run, settings, protocol, dataset)
-    if difference:
-        raise InputError(f"{out} holds another run ({difference}); take another --out, or --resume never to replace it")
-    return run
-
-
-def summary(run: Run) -> dict[str, Any]:
-    """What ``hydrarec train --json`` prints of a finished run; ``domains`` only where the data has them."""
-    results = run.metrics
-    test = results.get("test", {})
-    domains = of_domains(test.get("groups", {}))
-    keys = (
-        "parameters",
-        "item_bytes",
-        "seconds",
-        "peak_memory_bytes",
-        "epochs",
-        "fingerprint",
-        "seed",
-        "machine",
-        "sees_request_time",
-    )
-    return {
-        "run": str(run.path),
-        "protocol": run.protocol.split,
-        "metrics": test.get("metrics"),
-        **({"domains": domains} if domains else {}),
-        **{key: results[key] for key in keys if key in results},
-        "validation": results.get("validation"),
-        **({"cost": cost_of(results)} if "cost" in results else {}),
-        **({"before": results["before"]} if "before" in results else {}),
-    }
-
-
-def cost_of(results: dict[str, Any]) -> dict[str, Any]:
-    """What a training took, in one place."""
-    return {"seconds": results["seconds"], **results["cost"], "peak_memory_bytes": results["peak_memory_bytes"]}
-
-
-def refuse_other_folder(out: Path) -> None:
-    """Raise an ``InputError`` where ``out`` is a file, or holds what no run has written."""
-    if (out / "config.json").exists() or not out.exists():
-        return
-    if not out.is_dir() or any(not _of_a_beginning(path.name) for path in out.iterdir()):
-        raise InputError(f"{out} exists and is not a run folder; choose another --out")
-
-
-def _of_a_beginning(name: str) -> bool:
-    """Whether a file may have been left by a run that was killed before it had begun."""
-    return name in ("dataset", "items.parquet", "protocol.json", "table") or name.startswith(".")
-
-
-def differs(run: Run, settings: Settings, protocol: Protocol, dataset: Dataset) -> str | None:
-    """What makes ``run`` another run than this, or None."""
-    if run.dataset["fingerprint"] != dataset.fingerprint:
-        return "trained on other data"
-    before = {**run.settings.to_dict(), "protocol": run.protocol.to_dict()}
-    now = {**settings.to_dict(), "protocol": protocol.to_dict()}
-    for section in now:
-        for key in sorted({*before[section], *now[section]}, key=lambda key: (key != "name", key)):
-            old, new = before[section].get(key), now[section].get(key)
-            if old != new:
-                return f"{section}.{key} was {old}, now {new}"
-    return None
