@@ -207,7 +207,7 @@ def test_other_settings_do_not_go_into_the_same_folder(data, copy, overrides, na
 
 
 def test_another_model_protocol_or_data_neither(data, copy):
-    with pytest.raises(InputError, match=r"another run \(model\."):
+    with pytest.raises(InputError, match=r"another run \(model\.name was hydra, now popularity\)"):
         run_training(data, copy, model="popularity")
     with pytest.raises(InputError, match=r"protocol\.exclude_seen|protocol\.split"):
         run_training(data, copy, protocol=Protocol.named("hstu"))

@@ -12,6 +12,7 @@ from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
 from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import read_json
+from hydrarec.train.resume import difference
 from hydrarec.train.settings import Settings
 
 
@@ -165,9 +166,7 @@ def _difference(found: dict[str, Any], job: Job) -> str | None:
         made = Settings.from_dict(without_settled(found["recipe"]), "recipe").to_dict()
     except (InputError, KeyError, TypeError) as error:
         return str(error)
-    now = job.settings.to_dict()
-    other = (_first_other(section, made[section], values) for section, values in now.items())
-    return next((each for each in other if each), None) or _other_protocol(found, job.slot.table.protocol)
+    return difference(made, job.settings.to_dict()) or _other_protocol(found, job.slot.table.protocol)
 
 
 def _other_protocol(found: dict[str, Any], protocol: Protocol) -> str | None:
@@ -175,11 +174,4 @@ def _other_protocol(found: dict[str, Any], protocol: Protocol) -> str | None:
         made = Protocol.from_dict(found["protocol_fields"]).to_dict()
     except (InputError, KeyError, TypeError) as error:
         return str(error)
-    return _first_other("protocol", made, protocol.to_dict())
-
-
-def _first_other(section: str, made: dict[str, Any], now: dict[str, Any]) -> str | None:
-    for key in sorted({*now, *made}):
-        if now.get(key) != made.get(key):
-            return f"{section}.{key} was {made.get(key)}, now {now.get(key)}"
-    return None
+    return difference({"protocol": made}, {"protocol": protocol.to_dict()})
