@@ -32,6 +32,7 @@ from hydrarec.progress import Progress, Silent, counter
 from hydrarec.retrieve.domain import of_domain
 from hydrarec.retrieve.exact import top_k
 from hydrarec.retrieve.users import best_items
+from hydrarec.train.add_items import AddedItems, add_items
 from hydrarec.train.fit import fit
 from hydrarec.train.run import Run, files_of, open_run
 from hydrarec.train.train import Resume
@@ -45,15 +46,20 @@ class Recommender:
     """
 
     def __init__(self, run: Run, *, dataset: Path | None = None, device: str = "cpu") -> None:
+        self._dataset_path = dataset
+        self.device = device
+        self._take(run)
+
+    def _take(self, run: Run) -> None:
         self.run = run
         self.item_table = run.items()
         self.vocabulary = Vocabulary(self.item_table["item"].combine_chunks())
         self.model: Model = run.model()
-        self.device = "cpu"  # models that count stay there
         if isinstance(self.model, torch.nn.Module):
-            self.device = usable_device(device)
-            self.model.to(device)
-        self._dataset_path = dataset
+            self.device = usable_device(self.device)
+            self.model.to(self.device)
+        else:
+            self.device = "cpu"  # models that count stay there
         self._dataset: Dataset | None = None
 
     @classmethod
@@ -118,6 +124,25 @@ class Recommender:
             shutil.copytree(
                 self.run.path, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoints", ".*")
             )
+
+    def add_items(
+        self, source: Any, *, item: str | None = None, strict: bool = False, progress: Progress | None = None
+    ) -> AddedItems:
+        """Make new items known by their text, at once and without training, and give known ones the text they now have.
+
+        The run folder changes, whole or not at all, and this recommender with it. States of users go on.
+
+        Args:
+            source: a file or data frame with an item id, and text columns named as in training.
+            item: the id column; None: guessed.
+            strict: an item without text is an error.
+
+        Raises:
+            InputError: the run knows its items by id alone, or the source is wrong; nothing is changed.
+        """
+        found = add_items(self.run, source, item=item, strict=strict, progress=progress)
+        self._take(open_run(self.run.path))
+        return found
 
     @property
     def dataset(self) -> Dataset:

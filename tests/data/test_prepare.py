@@ -169,6 +169,11 @@ def test_item_text():
         "events_": ["x", None, "y"],
     }
     assert "2 of 3 items, 1 rows without events" in lines[-2]
+    assert "warning: 1 items have no row in the item file, such as 5; they are known by their id alone" in lines
+    with pytest.raises(InputError, match="1 items have no row in the item file, such as 5; add them there"):
+        prepare(FRAME, items=items, strict=True)
+    whole = pd.concat([items, pd.DataFrame({"movie_id": ["5"], "name": ["Five"]})])
+    assert prepare(FRAME, items=whole, strict=True).item_table["title"].to_pylist() == ["Three", "Five", None]
     assert dataset.fingerprint == prepare(FRAME).fingerprint
 
 

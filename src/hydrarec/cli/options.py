@@ -45,6 +45,8 @@ class Columns:
     "Column of the item's domain, such as a shop; an item belongs to one."
     items: Annotated[list[Path] | None, Parameter(negative="")] = None
     "File with an item id and text about it, such as a title; one for each source."
+    strict: Flag = False
+    "An item that is missing in the file of --items is an error."
     min_user: int = 1
     "Drop users with fewer events, in turn with --min-item. Events of the test part count too."
     min_item: int = 1

@@ -37,6 +37,7 @@ def join_text(
     items: pa.Table,
     texts: Sequence[ItemText],
     *,
+    strict: bool,
     log: Callable[[str], None],
 ) -> pa.Table:
     """Add the text columns of ``texts`` to the item table; null where an item has none.
@@ -45,6 +46,7 @@ def join_text(
 
     Args:
         items: column ``item`` and further ones, I rows.
+        strict: an item that is not in ``texts`` is an error.
 
     Raises:
         InputError: a source cannot be read, an id is missing or occurs twice.
@@ -67,6 +69,11 @@ def join_text(
         f"SELECT item_counts.*{selected} FROM item_counts LEFT JOIN item_text USING (item) ORDER BY item_counts.item",
     )
     known, given = _counts(connection)
+    if absent := items.num_rows - known:
+        said = f"{absent:,} items have no row in the item file, such as {', '.join(_absent(connection))}"
+        if strict:
+            raise InputError(f"{said}; add them there, or leave out --strict")
+        log(f"warning: {said}; they are known by their id alone")
     log(
         f"item text: {', '.join(named.values())}; {known:,} of {items.num_rows:,} items, "
         f"{given - known:,} rows without events"
@@ -122,3 +129,9 @@ def _counts(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     )
     assert row is not None
     return int(row[0]), int(row[1])
+
+
+def _absent(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Some ids of items that are in no source of text."""
+    absent = "SELECT item FROM item_counts ANTI JOIN item_text USING (item) ORDER BY item LIMIT 3"
+    return [str(item) for (item,) in connection.execute(absent).fetchall()]

@@ -47,6 +47,7 @@ def prepare(
     rating: str | None = None,
     domain: str | bool | None = None,
     items: Any = None,
+    strict: bool = False,
     protocol: SplitName | Protocol = "time",
     min_user: int = 1,
     min_item: int = 1,
@@ -75,6 +76,7 @@ def prepare(
             time, and the rows are in order. ``domain=False``: there are no domains.
         items: titles and further text of items: any source with an item id column. For several sources a list as
             long as theirs, or a mapping from their names.
+        strict: an item of the events that is not among ``items`` is an error; else it is known by its id alone.
         protocol: a protocol, or the name of a usual one.
         min_user, min_item: drop users and items with fewer events than this, until all have as many (k-core).
             Events of the test part count too: published protocols do the same, but it is a look into the future.
@@ -115,7 +117,7 @@ def prepare(
             if merged.domains:
                 item_table = join_domains(connection, item_table, merged.domains, place=facts["source"], log=say)
             if texts:
-                item_table = join_text(connection, item_table, _item_text(texts, parts), log=say)
+                item_table = join_text(connection, item_table, _item_text(texts, parts), strict=strict, log=say)
             _write_events(connection, folder, user_table, merged, progress)
         _finish(folder, item_table, user_table, merged, protocol, facts, say)
 

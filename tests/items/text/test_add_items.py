@@ -66,6 +66,23 @@ def test_new_items_are_recommended_at_once_with_the_vectors_of_their_text(traine
     assert (again.added, again.updated, again.skipped) == (0, 0, 5)
 
 
+def test_a_recommender_takes_them_at_once(trained):
+    found = Recommender(trained())
+    before = found.recommend([[0, 1, 2]], k=1000).to_pylist()
+    added = found.add_items(NEW)
+    assert (added.added, added.updated, added.without_text) == (2, 1, (101,))
+    after = {row["item"]: row["score"] for row in found.recommend([[0, 1, 2]], k=1000).to_pylist()}
+    assert set(after) == {*range(8), 100, 102}
+    assert {row["item"]: row["score"] for row in before if row["item"] != 5} == pytest.approx(
+        {item: after[item] for item in range(8) if item != 5}, abs=1e-5
+    )
+    assert found.item_table["title"].to_pylist()[-2:] == ["Rose soap", "Tea"]
+    assert len(found.recommend([[100, 102]])) == 10
+    with pytest.raises(InputError, match="have no text"):
+        found.add_items(NEW, strict=True)
+    assert found.item_table.num_rows == 10
+
+
 def test_a_domain_comes_with_a_new_item(trained, tmp_path):
     run = trained(shop(domain=["a"] * 4 + ["b"] * 4))
     more = pa.table({"item": [100, 101], "title": ["Rose soap", "Rose soap"], "domain": ["b", "a"]})
