@@ -137,9 +137,9 @@ def chance(dataset: Dataset, targets: Targets) -> dict[str, Any]:
 
 
 def reached(rows: dict[str, dict[str, Any]]) -> bool | None:
-    """Whether ``FOUND`` is above the nearest titles and ``TIMES`` as good as popularity, whichever way it counts, and
-    chance. None: runs are missing."""
-    below = ["popularity", "popularity-before", "chance"]
+    """Whether ``FOUND`` is above the nearest titles and ``TIMES`` as good as popularity, whichever way it counts, as
+    ids alone, and as chance. None: runs are missing."""
+    below = ["popularity", "popularity-before", "id", "chance"]
     if {FOUND, "nearest-title", *below} - set(rows):
         return None
     best = float(rows[FOUND]["all"])

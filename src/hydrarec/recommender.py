@@ -130,7 +130,7 @@ class Recommender:
     ) -> AddedItems:
         """Make new items known by their text, at once and without training, and give known ones the text they now have.
 
-        The run folder changes, whole or not at all, and this recommender with it. States of users go on.
+        The run folder changes, and this recommender with it. States of users go on.
 
         Args:
             source: a file or data frame with an item id, and text columns named as in training.

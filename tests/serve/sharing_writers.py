@@ -9,10 +9,11 @@ Arguments: the store, the number of this process, how many appends.
 import json
 import random
 import sys
+from contextlib import suppress
 
 from stores import VERSION, event, step
 
-from hydrarec.serve.store import State, StoredItem
+from hydrarec.serve.store import State, StoredItem, StoreError
 from hydrarec.serve.stores import open_store
 
 USERS = 6
@@ -39,7 +40,8 @@ def write(store, number, appends):
         if draw.random() < 0.3:
             history = store.history(user)
             told = "".join(f"{item}@{time};" for item, time in zip(history.items, history.times, strict=True))
-            store.keep([(user, history, State(version=VERSION, data=told.encode()))])
+            with suppress(StoreError):  # others write for long
+                store.keep([(user, history, State(version=VERSION, data=told.encode()))])
         if draw.random() < 0.2:
             store.scrub()
         while not store.put_items([StoredItem(item=f"{number}-{turn}")], store.items_version()):

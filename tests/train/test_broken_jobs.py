@@ -48,8 +48,11 @@ def killed(folder):
     for file in (folder / "torn" / "checkpoints").glob("step-*/shard-00001*"):
         file.write_bytes(file.read_bytes()[:-8])
     shutil.copytree(folder / "all", folder / "half torn")
-    newest = max((folder / "half torn" / "checkpoints").glob("step-*/shard-00001*"))
-    newest.write_bytes(newest.read_bytes()[:-8])
+    newest = max((folder / "half torn" / "checkpoints").glob("step-*"))
+    later = newest.with_name("step-00000999-epoch-00002")  # a process that is killed while it saves may leave but one
+    shutil.copytree(newest, later)
+    for file in later.glob("shard-00001*"):
+        file.write_bytes(file.read_bytes()[:-8])
     rest = [("torn", 3), ("killed", 1), ("third", 3), ("all", 2), ("half torn", 3)]
     jobs = [{"arguments": [train(folder / "data", folder / name, SHARDED)] * world} for name, world in rest]
     full = {"arguments": [train(folder / "data", folder / "full", SHARDED)] * 2}

@@ -31,7 +31,7 @@ from hydrarec.serve.turn import Turn
 
 FILE = "users.sqlite"
 Durability = Literal["event", "batch"]
-_PATIENCE = 0.05  # seconds that an answer may wait to keep a state, which can be made again
+_PATIENCE = 0.2  # seconds that an answer may wait to keep a state, which can be made again
 
 
 class DiskStore(Store):

@@ -181,7 +181,11 @@ class Store(ABC):
 
     @abstractmethod
     def keep(self, made: Sequence[tuple[str, History, State]]) -> None:
-        """Store states of users made from histories, but not where the user has other events by now."""
+        """Store states of users made from histories, but not where the user has other events by now.
+
+        Raises:
+            StoreError: nothing was changed. That others write for long is a reason: who answers does not wait for them.
+        """
 
     @abstractmethod
     def evict(self, most: int) -> int:

@@ -43,7 +43,8 @@ def add_items(
 ) -> AddedItems:
     """Add the items of a file or frame to ``run``, and give known ones the text that they now have.
 
-    The run folder changes whole or not at all. Whoever has loaded it before loads it again.
+    New items are added whole or not at all. Ended between its two files, known ones have their new vector and still
+    their old text; the same call mends that. Whoever has loaded the run before loads it again.
 
     Args:
         source: an item id, text columns named as in training, and ``domain`` where the run has domains.
