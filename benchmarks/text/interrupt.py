@@ -3,10 +3,10 @@
     python benchmarks/text/interrupt.py
     python benchmarks/text/interrupt.py --titles 5000 --kills 3
 
-Distinct titles of the shops and recipes in ../shared/datasets. The process is killed by SIGKILL or SIGINT, in turn, when
-so much more is on disk as chance says, and started again each time. Prints one JSON object: the bytes of tokens and of
-vectors at each kill, whether any of them was ever lost, and the largest difference of two vectors, which batches of other
-lengths may make.
+Distinct titles of the shops and recipes in ../shared/datasets. The process is killed by SIGKILL or SIGINT, in turn,
+when so much more is on disk as chance says, and started again each time. Prints one JSON object: the bytes of tokens
+and of vectors at each kill, whether any of them was ever lost, and the largest difference of two vectors, which batches
+of other lengths may make.
 """
 
 import argparse
