@@ -24,7 +24,7 @@ D = TypeVar("D", bound="Dataset")
 
 
 def join(base: D, day: "Dataset") -> D:
-    """``base`` with the events of ``day`` behind those of their users, in memory.
+    """``base`` with the events of ``day`` behind those of their users, in memory; see also ``described``.
 
     A day may bring events that happened before a user's last one: that history is in order of time all the same.
 
@@ -61,7 +61,7 @@ def join(base: D, day: "Dataset") -> D:
         order = np.lexsort((times, np.repeat(np.arange(len(before)), before + more)))
         rows, times = rows[order], times[order]
         columns = {name: values[order] for name, values in columns.items()}
-    facts = describe_events(times if base.has_times else None, offsets, item_table.num_rows)
+    facts = {"days": len(base.lineage) + 1}
     if "source_events" in base.statistics:
         facts["source_events"] = base.statistics["source_events"] + day.n_events  # a day is taken whole
     return replace(
@@ -74,8 +74,15 @@ def join(base: D, day: "Dataset") -> D:
         user_table=user_table,
         fingerprint=hashlib.sha256(f"{base.fingerprint}\n{day.fingerprint}".encode()).hexdigest(),
         lineage=(*base.lineage, base.fingerprint),
-        statistics={**base.statistics, **facts, "days": len(base.lineage) + 1},
+        statistics={**base.statistics, **facts},
     )
+
+
+def described(joined: D) -> D:
+    """With the statistics of all events; ``join`` leaves those from before, since days may follow."""
+    times = joined.times if joined.has_times else None
+    facts = describe_events(times, joined.offsets, joined.item_table.num_rows)
+    return replace(joined, statistics={**joined.statistics, **facts})
 
 
 def _extend(known: pa.Table, more: pa.Table, name: str) -> tuple[pa.Table, np.ndarray]:

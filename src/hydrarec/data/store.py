@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hydrarec.data.days import FOLDER, join
+from hydrarec.data.days import FOLDER, described, join
 from hydrarec.data.domains import DOMAIN, domains_of
 from hydrarec.data.fingerprint import fingerprint
 from hydrarec.data.folder import FORMAT, REMEDY, VERSION, load_array, read_head, read_ids
@@ -157,11 +157,11 @@ class Dataset:
         dataset = cls._open_alone(Path(path))
         for day in sorted(Path(path).glob(f"{FOLDER}/[0-9]*")):
             if dataset.fingerprint == upto:
-                return dataset
+                break
             dataset = join(dataset, cls._open_alone(day))
         if upto not in (None, dataset.fingerprint):
             raise NeverError(f"{path} is not, and never was, the data set with the fingerprint {upto}")
-        return dataset
+        return described(dataset) if dataset.lineage else dataset
 
     @classmethod
     def _open_alone(cls, path: Path) -> Self:
