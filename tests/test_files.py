@@ -122,7 +122,9 @@ def test_killed_at_any_moment_of_overwriting_a_folder_is_there_and_whole(tmp_pat
         assert len({(path / name).read_text() for name in "abc"}) == 1
     with whole_folder(path, overwrite=True):
         pass
-    assert names(tmp_path) == ["set"]
+    # One that is killed before its lock has a name leaves an empty folder.
+    left = [names(folder) for folder in tmp_path.iterdir() if folder != path]
+    assert all(set(each) <= {".owner.new"} for each in left)
 
 
 @pytest.mark.parametrize("at_once", [True, False])
