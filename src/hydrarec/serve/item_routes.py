@@ -1,5 +1,6 @@
 """Items that are looked for, and that come and go."""
 
+import asyncio
 from collections import Counter
 from typing import Annotated
 
@@ -43,7 +44,8 @@ def changed_items(service: Service) -> APIRouter:
     @router.delete("/items/{item:path}", status_code=204)
     async def remove(item: Item) -> None:
         """Recommend an item no more, until it is posted again."""
-        if not await service.aside(lambda: service.remove_item(item)):
+        # In a thread of its own: it may wait for long until texts of other items have been read.
+        if not await asyncio.to_thread(service.remove_item, item):
             raise HTTPException(404, "there is no such item")
 
     return router

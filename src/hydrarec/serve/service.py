@@ -70,7 +70,7 @@ class Service:
 
     async def up_to_date(self) -> Engine:
         """The engine, when it knows all items that there are by now. What waits gets there by itself."""
-        await self.aside(self.engine.items.follow)
+        await asyncio.to_thread(self.engine.items.follow)  # may read texts for long
         return self.engine
 
     async def search(self, call: Callable[[], R]) -> R:
