@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -232,9 +232,7 @@ class DiskStore(Store):
         if not self._writing.acquire(timeout=patience):
             raise TimeoutError("another thread writes for long")
         try:
-            self._turn.take(patience)
-            with ExitStack() as stack:
-                stack.push(self._turn)
+            with self._turn.within(patience):
                 yield
         finally:
             self._writing.release()

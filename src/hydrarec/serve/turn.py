@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -32,8 +34,9 @@ class Turn:
     def __enter__(self) -> None:
         self._lock(wait=True)
 
-    def take(self, seconds: float) -> None:
-        """Enter, if it is this process's turn before so many seconds have passed.
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """As ``with turn:``, if it is this process's turn before so many seconds have passed.
 
         Raises:
             TimeoutError: it was not.
@@ -42,21 +45,28 @@ class Turn:
         while True:
             try:
                 self._lock(wait=False)
-                return
+                break
             except BlockingIOError:
                 if time.monotonic() > end:
                     raise TimeoutError("another process writes for long") from None
                 time.sleep(_LOOK_SECONDS)
+        try:
+            yield
+        finally:
+            self._unlock()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if fcntl is not None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._unlock()
 
     def _lock(self, *, wait: bool) -> None:
         if self._file < 0:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         if fcntl is not None:
             fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+    def _unlock(self) -> None:
+        if fcntl is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         if self._file >= 0:
