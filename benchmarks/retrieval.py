@@ -106,8 +106,8 @@ def served(
     import numpy as np
     import torch
 
-    from hydrarec.serve.indexing import Indexing
-    from hydrarec.serve.ranking import Conditions, Ranking
+    from hydrarec.serve.catalog.indexing import Indexing
+    from hydrarec.serve.catalog.ranking import Conditions, Ranking
 
     vectors, queries = (torch.from_numpy(np.load(folder / f"{name}.npy")) for name in ("vectors", "queries"))
     if size is not None:

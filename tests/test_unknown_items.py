@@ -11,10 +11,10 @@ from events import DAY, FIRST, ITEMS, TINY, event_table
 from hydrarec import InputError, Recommender
 from hydrarec.asked import of_histories
 from hydrarec.progress import Silent
-from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.engine import Engine, Request
-from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.store import Event
+from hydrarec.serve.stores.contract import Event
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.memory import MemoryStore
 from hydrarec.train.run import open_run
 from hydrarec.train.stream import continue_run
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from hydrarec import Protocol, Recommender, prepare
-from hydrarec.data.traffic import TrafficConfig, write_traffic
+from hydrarec.data.simulation.traffic import TrafficConfig, write_traffic
 from hydrarec.progress import Silent
 
 USERS = 200  # of the training data

@@ -19,9 +19,9 @@ from speed import hydrarec_serve
 
 from hydrarec.progress import Lines
 from hydrarec.recommender import Recommender
-from hydrarec.serve.disk import FILE, DiskStore
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.store import Event
+from hydrarec.serve.stores.contract import Event
+from hydrarec.serve.stores.disk import FILE, DiskStore
 
 _AT_ONCE = 1_000
 

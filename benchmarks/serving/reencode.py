@@ -23,9 +23,9 @@ from pydantic_core import to_json
 from hydrarec.data.batch import pack
 from hydrarec.recommender import Recommender
 from hydrarec.serve.batching import Batcher
-from hydrarec.serve.bodies import NewEvents
+from hydrarec.serve.catalog.ranking import Conditions, Ranking
+from hydrarec.serve.http.bodies import NewEvents
 from hydrarec.serve.metrics import Metrics, Reading
-from hydrarec.serve.ranking import Conditions, Ranking
 
 _NONE = np.empty(0, np.int64)
 _BATCH_EVENTS = 8_192  # of histories that are encoded at once

@@ -8,7 +8,7 @@ from hydrarec._version import __version__
 if TYPE_CHECKING:
     from hydrarec.data.prepare import prepare
     from hydrarec.data.protocol import Protocol
-    from hydrarec.data.simulate import simulate
+    from hydrarec.data.simulation.simulate import simulate
     from hydrarec.data.store import Dataset
     from hydrarec.errors import HydrarecError, InputError
     from hydrarec.recommender import Recommender
@@ -21,7 +21,7 @@ _PLACES = {
     "Protocol": "data.protocol",
     "Recommender": "recommender",
     "prepare": "data.prepare",
-    "simulate": "data.simulate",
+    "simulate": "data.simulation.simulate",
 }
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hydrarec.data.protocol import Protocol
-from hydrarec.data.simulate import Simulation, simulate
+from hydrarec.data.simulation.simulate import Simulation, simulate
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hydrarec.data.times import instant, per_second
+from hydrarec.data.reading.times import instant, per_second
 from hydrarec.errors import InputError
 
 

@@ -14,9 +14,9 @@ import torch
 from hydrarec.asked import of_histories, of_users
 from hydrarec.config import as_overrides
 from hydrarec.data.protocol import Protocol, SplitName
+from hydrarec.data.reading.times import instant
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
-from hydrarec.data.times import instant
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.files import at_rest, whole_folder

@@ -6,12 +6,12 @@ from events import DAY, FIRST, ITEMS, TINY_SET, USERS, event_table, history
 
 import hydrarec
 from hydrarec import prepare
-from hydrarec.data.people import SimulationConfig
-from hydrarec.data.shop import ShopConfig
-from hydrarec.data.simulate import simulate
+from hydrarec.data.simulation.people import SimulationConfig
+from hydrarec.data.simulation.shop import ShopConfig
+from hydrarec.data.simulation.simulate import simulate
 from hydrarec.ops.library import kernels_or_reason
 from hydrarec.retrieve.approximate import index_bytes
-from hydrarec.serve.indexing import WORTH
+from hydrarec.serve.catalog.indexing import WORTH
 
 METRICS = {"HR@10", "NDCG@10", "MRR", "coverage@10", "popularity@10"}
 

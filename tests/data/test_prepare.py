@@ -14,10 +14,10 @@ import pytest
 from hydrarec.amount import amount
 from hydrarec.data.prepare import prepare
 from hydrarec.data.protocol import Protocol
+from hydrarec.data.reading.watch import watch
+from hydrarec.data.simulation.traffic import Traffic, TrafficConfig, write_traffic
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
-from hydrarec.data.traffic import Traffic, TrafficConfig, write_traffic
-from hydrarec.data.watch import watch
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.progress import Silent
 
@@ -144,7 +144,7 @@ def test_progress_of_every_stage():
 
 
 def test_a_query_is_watched(monkeypatch):
-    monkeypatch.setattr("hydrarec.data.watch._SECONDS", 0.001)
+    monkeypatch.setattr("hydrarec.data.reading.watch._SECONDS", 0.001)
     seen, done = Seen(), [-1.0, 3.5, 3.0, 40.0]
 
     class Connection:

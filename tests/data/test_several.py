@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hydrarec.data.describe import describe_domains
 from hydrarec.data.prepare import prepare
-from hydrarec.data.several import by_name, texts_of
+from hydrarec.data.reading.several import by_name, texts_of
 from hydrarec.errors import InputError
 
 AMAZON = Path(__file__).parents[3] / "shared" / "datasets"

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from hydrarec.data.clock import event_times
-from hydrarec.data.people import People, SimulationConfig
 from hydrarec.data.protocol import Protocol
-from hydrarec.data.shop import ShopConfig, open_shop
-from hydrarec.data.simulate import place_of, simulate
+from hydrarec.data.simulation.clock import event_times
+from hydrarec.data.simulation.people import People, SimulationConfig
+from hydrarec.data.simulation.shop import ShopConfig, open_shop
+from hydrarec.data.simulation.simulate import place_of, simulate
 from hydrarec.data.split import split
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import evaluate

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydrarec.data.clock import DAY, START
 from hydrarec.data.prepare import prepare
+from hydrarec.data.simulation.clock import DAY, START
+from hydrarec.data.simulation.traffic import Traffic, TrafficConfig, write_traffic
 from hydrarec.data.split import split
-from hydrarec.data.traffic import Traffic, TrafficConfig, write_traffic
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.models.markov import Markov, MarkovConfig

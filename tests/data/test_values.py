@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from hydrarec.data.columns import choose_columns
 from hydrarec.data.prepare import prepare
+from hydrarec.data.reading.columns import choose_columns
 from hydrarec.errors import InputError
 
 

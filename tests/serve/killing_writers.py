@@ -18,10 +18,10 @@ from pathlib import Path
 from events import FIRST, ITEMS
 
 from hydrarec import Recommender
-from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.store import Event
+from hydrarec.serve.stores.contract import Event
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.memory import MemoryStore
 
 USERS, AGAIN = 12, 3  # batches sent again
 MOST, SECONDS = 6, 0.03  # a kill comes after up to so many acknowledgements, and then up to so many seconds later

@@ -13,8 +13,8 @@ from contextlib import suppress
 
 from stores import VERSION, event, step
 
-from hydrarec.serve.store import State, StoredItem, StoreError
-from hydrarec.serve.stores import open_store
+from hydrarec.serve.stores.contract import State, StoredItem, StoreError
+from hydrarec.serve.stores.open import open_store
 
 USERS = 6
 

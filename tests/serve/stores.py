@@ -2,7 +2,7 @@
 
 import random
 
-from hydrarec.serve.store import Event, State
+from hydrarec.serve.stores.contract import Event, State
 
 VERSION = "v1"
 

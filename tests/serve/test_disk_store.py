@@ -16,9 +16,9 @@ import pytest
 from stores import event, file_bytes, fold, step, told
 
 from hydrarec import InputError
-from hydrarec.serve import flush
-from hydrarec.serve.disk import FILE, DiskStore
-from hydrarec.serve.store import Account, State, StoredItem, StoreError
+from hydrarec.serve.stores import flush
+from hydrarec.serve.stores.contract import Account, State, StoredItem, StoreError
+from hydrarec.serve.stores.disk import FILE, DiskStore
 
 
 def test_everything_is_there_again(tmp_path):
@@ -210,8 +210,8 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from stores import event, step, told
-from hydrarec.serve.disk import DiskStore
-from hydrarec.serve.store import StoreError
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.contract import StoreError
 
 place = Path(sys.argv[1])
 store = DiskStore(place)
@@ -248,8 +248,8 @@ READ_ONLY = """
 import os, sys
 from pathlib import Path
 from stores import event, step
-from hydrarec.serve.disk import DiskStore
-from hydrarec.serve.store import StoreError
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.contract import StoreError
 
 if not os.getuid():
     os.setuid(65534)  # to root everything is writable

@@ -10,11 +10,11 @@ from events import DAY, FIRST, ITEMS
 from stores import event
 
 from hydrarec import InputError, Recommender
-from hydrarec.serve.catalog import Catalog
-from hydrarec.serve.disk import DiskStore
+from hydrarec.serve.catalog.catalog import Catalog
 from hydrarec.serve.engine import Engine, Request
-from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.store import History, StoreError
+from hydrarec.serve.stores.contract import History, StoreError
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.memory import MemoryStore
 from hydrarec.serve.version import version_of
 
 LATER = FIRST + 50 * DAY

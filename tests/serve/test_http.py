@@ -12,15 +12,15 @@ from serving import post, problem
 
 from hydrarec import Recommender
 from hydrarec.serve import service as service_module
-from hydrarec.serve.app import make_app
-from hydrarec.serve.bodies import BATCH, BODY_BYTES, HISTORY, ID_LENGTH, LISTED, K
+from hydrarec.serve.catalog.search import Search
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.guard import Guard, is_loopback
-from hydrarec.serve.item_bodies import ITEMS as ITEMS_OF_A_CALL
-from hydrarec.serve.item_bodies import TEXT_LENGTH
-from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.search import Search
-from hydrarec.serve.store import StoreError
+from hydrarec.serve.http.app import make_app
+from hydrarec.serve.http.bodies import BATCH, BODY_BYTES, HISTORY, ID_LENGTH, LISTED, K
+from hydrarec.serve.http.guard import Guard, is_loopback
+from hydrarec.serve.http.item_bodies import ITEMS as ITEMS_OF_A_CALL
+from hydrarec.serve.http.item_bodies import TEXT_LENGTH
+from hydrarec.serve.stores.contract import StoreError
+from hydrarec.serve.stores.memory import MemoryStore
 
 
 def client_of(engine):

@@ -16,13 +16,13 @@ from serving import post, served
 
 from hydrarec import Recommender
 from hydrarec.errors import InputError
-from hydrarec.serve import indexing as indexing_module
+from hydrarec.serve.catalog import indexing as indexing_module
+from hydrarec.serve.catalog.indexed import IndexedRanking
+from hydrarec.serve.catalog.indexing import Indexing, StoppedError, unless
+from hydrarec.serve.catalog.ranking import Conditions, Ranking
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.indexed import IndexedRanking
-from hydrarec.serve.indexing import Indexing, StoppedError, unless
-from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.ranking import Conditions, Ranking
 from hydrarec.serve.sample import sample_histories
+from hydrarec.serve.stores.memory import MemoryStore
 
 pytest.importorskip("faiss", reason="faiss (extra ann) is not installed")
 V = 2_000

@@ -12,10 +12,10 @@ import pytest
 from killing_writers import USERS, again, batch, visitor
 from stores import file_bytes
 
-from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.store import Event
+from hydrarec.serve.stores.contract import Event
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.memory import MemoryStore
 
 HERE = Path(__file__).parent
 KILLS = int(os.environ.get("HYDRAREC_TEST_KILLS", "8"))

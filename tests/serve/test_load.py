@@ -23,7 +23,7 @@ from hydrarec.load.memory import Memory
 from hydrarec.load.server import Reading, read
 from hydrarec.load.target import Target
 from hydrarec.load.users import Users
-from hydrarec.serve.disk import DiskStore
+from hydrarec.serve.stores.disk import DiskStore
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydrarec.nn.state import EncoderState
-from hydrarec.serve.item_rows import ItemRows
+from hydrarec.serve.catalog.rows import ItemRows
 from hydrarec.serve.packing import StatePacker
-from hydrarec.serve.store import State
+from hydrarec.serve.stores.contract import State
 
 ITEMS = [7, "", "ü" * 200, "🐍"]
 

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from serving import problem
 
 from hydrarec.cli import main
-from hydrarec.serve import rate as rate_module
-from hydrarec.serve.app import make_app
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.guard import Guard
-from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.rate import Buckets
+from hydrarec.serve.http import rate as rate_module
+from hydrarec.serve.http.app import make_app
+from hydrarec.serve.http.guard import Guard
+from hydrarec.serve.http.rate import Buckets
+from hydrarec.serve.stores.memory import MemoryStore
 
 KEYS = ["a-key-for-the-tests-0123456789", "another-key-for-the-tests-0123"]
 

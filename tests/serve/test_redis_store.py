@@ -9,8 +9,8 @@ from serving import post, problem, served
 from stores import event, step, told
 
 from hydrarec import InputError
-from hydrarec.serve.redis_store import RedisStore
-from hydrarec.serve.store import StoreError
+from hydrarec.serve.stores.contract import StoreError
+from hydrarec.serve.stores.redis_store import RedisStore
 
 
 def everything(client):

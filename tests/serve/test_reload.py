@@ -16,12 +16,12 @@ from serving import post, problem, served
 from stores import event
 
 from hydrarec import InputError, Recommender
-from hydrarec.serve.app import make_app
-from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.guard import Guard
-from hydrarec.serve.memory import MemoryStore
+from hydrarec.serve.http.app import make_app
+from hydrarec.serve.http.guard import Guard
 from hydrarec.serve.states import UserStates
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.memory import MemoryStore
 
 AT = FIRST + 60 * DAY
 

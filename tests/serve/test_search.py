@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydrarec.serve.search import Search
+from hydrarec.serve.catalog.search import Search
 
 TABLE = pa.table(
     {

@@ -11,11 +11,11 @@ from events import FIRST, ITEMS
 from stores import event
 
 from hydrarec import InputError, Recommender
-from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.engine import Engine, Request
-from hydrarec.serve.memory import MemoryStore
 from hydrarec.serve.states import UserStates
-from hydrarec.serve.store import StoreError
+from hydrarec.serve.stores.contract import StoreError
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.memory import MemoryStore
 from hydrarec.serve.version import version_of
 from hydrarec.train.add_items import add_items
 

@@ -9,11 +9,11 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from serving import post
 
-from hydrarec.serve.app import make_app
-from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.guard import Guard
-from hydrarec.serve.store import StoreError
+from hydrarec.serve.http.app import make_app
+from hydrarec.serve.http.guard import Guard
+from hydrarec.serve.stores.contract import StoreError
+from hydrarec.serve.stores.disk import DiskStore
 
 KEY = "a-key-for-the-tests-0123456789"
 SAID = {"Authorization": f"Bearer {KEY}"}

@@ -13,7 +13,7 @@ from serving import served
 
 from hydrarec import Protocol, Recommender
 from hydrarec.data.split import split
-from hydrarec.serve.bodies import K
+from hydrarec.serve.http.bodies import K
 
 TOYS = Path(__file__).parents[3] / "shared" / "datasets" / "amazon2014-toys" / "interactions.parquet"
 USERS = 1_000

@@ -13,10 +13,10 @@ from serving import KEY, Server, post, problem, served
 from stores import file_bytes
 
 from hydrarec.cli import main
-from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.store import Event
+from hydrarec.serve.stores.contract import Event
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.memory import MemoryStore
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from sharing_writers import USERS
 from stores import file_bytes, told
 
-from hydrarec.serve.stores import open_store
+from hydrarec.serve.stores.open import open_store
 
 HERE = Path(__file__).parent
 APPENDS = 30

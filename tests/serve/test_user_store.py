@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import VERSION, event, random_events, step, told
 
-from hydrarec.serve.disk import DiskStore
-from hydrarec.serve.memory import MemoryStore
-from hydrarec.serve.redis_store import RedisStore
-from hydrarec.serve.store import Account, History, State, StoredItem
+from hydrarec.serve.stores.contract import Account, History, State, StoredItem
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.memory import MemoryStore
+from hydrarec.serve.stores.redis_store import RedisStore
 
 KINDS = ("memory", "disk", "disk, batch", "redis")
 

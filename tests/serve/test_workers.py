@@ -18,11 +18,11 @@ from stores import file_bytes
 
 from hydrarec import Recommender
 from hydrarec.cli import main
-from hydrarec.serve.disk import DiskStore
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.memory import MemoryStore
 from hydrarec.serve.metrics import by_worker
-from hydrarec.serve.store import Event
+from hydrarec.serve.stores.contract import Event
+from hydrarec.serve.stores.disk import DiskStore
+from hydrarec.serve.stores.memory import MemoryStore
 
 AT = FIRST + 60 * DAY
 KILLS = int(os.environ.get("HYDRAREC_TEST_KILLS", "4"))

@@ -82,7 +82,7 @@ class ProtocolChoice:
 
     def fields(self) -> dict[str, Any]:
         """Fields of the protocol that were given."""
-        from hydrarec.data.times import instant
+        from hydrarec.data.reading.times import instant
 
         named: dict[str, Any] = {"target": self.target, "quantile": self.quantile, "domains": self.domains}
         if self.boundary is not None:

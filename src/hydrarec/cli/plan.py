@@ -45,7 +45,7 @@ def plan(
     from hydrarec.items.plan import PlanConfig
     from hydrarec.items.plan import plan as make
     from hydrarec.retrieve.approximate import index_bytes
-    from hydrarec.serve.indexing import WORTH
+    from hydrarec.serve.catalog.indexing import WORTH
 
     config = PlanConfig(
         items=items,

@@ -55,7 +55,7 @@ def serve(
 
     require()
     from hydrarec.serve.run import serve as run_server
-    from hydrarec.serve.worker import Options
+    from hydrarec.serve.workers.worker import Options
 
     if state_limit is not None and state_limit < 1:
         raise InputError(f"--state-limit is {state_limit}; it must be at least 1")

@@ -37,7 +37,7 @@ def simulate(
     import time
 
     from hydrarec.cli.output import print_json, seconds
-    from hydrarec.data.traffic import TrafficConfig, write_traffic
+    from hydrarec.data.simulation.traffic import TrafficConfig, write_traffic
     from hydrarec.progress import reporter
 
     began = time.monotonic()

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hydrarec.data.domains import DOMAIN
-from hydrarec.data.engine import engine, to_table
-from hydrarec.data.item_text import ItemText, read_text
+from hydrarec.data.reading.engine import engine, to_table
+from hydrarec.data.reading.item_text import ItemText, read_text
 from hydrarec.errors import InputError
 
 

@@ -15,18 +15,18 @@ import numpy as np
 import pyarrow as pa
 
 from hydrarec.data.describe import describe_events
-from hydrarec.data.engine import engine, to_reader, to_table
-from hydrarec.data.events import Events, read_events
 from hydrarec.data.fingerprint import fingerprint
-from hydrarec.data.item_domains import join_domains
-from hydrarec.data.item_text import ItemText, join_text
-from hydrarec.data.kcore import count_core
-from hydrarec.data.merge import Merged, merge, prefix
 from hydrarec.data.protocol import Protocol, SplitName
-from hydrarec.data.several import ALONE, by_name, roles_of_several, texts_of
-from hydrarec.data.source import quote
+from hydrarec.data.reading.engine import engine, to_reader, to_table
+from hydrarec.data.reading.events import Events, read_events
+from hydrarec.data.reading.item_domains import join_domains
+from hydrarec.data.reading.item_text import ItemText, join_text
+from hydrarec.data.reading.kcore import count_core
+from hydrarec.data.reading.merge import Merged, merge, prefix
+from hydrarec.data.reading.several import ALONE, by_name, roles_of_several, texts_of
+from hydrarec.data.reading.source import quote
+from hydrarec.data.reading.watch import watch
 from hydrarec.data.store import Dataset, identity
-from hydrarec.data.watch import watch
 from hydrarec.data.writer import ArrayWriter
 from hydrarec.errors import InputError
 from hydrarec.files import whole_folder

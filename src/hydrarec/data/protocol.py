@@ -6,7 +6,7 @@ from types import NoneType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from hydrarec.config import nearest
-from hydrarec.data.times import instant
+from hydrarec.data.reading.times import instant
 from hydrarec.errors import InputError
 
 SplitName = Literal["time", "loo", "hstu"]

@@ -13,15 +13,15 @@ from hydrarec.errors import InputError
 from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.models.waiting import hidden_states
 from hydrarec.recommender import Recommender
-from hydrarec.serve.catalog import Catalog
-from hydrarec.serve.indexing import IndexChoice, Indexing
-from hydrarec.serve.items import Items
+from hydrarec.serve.catalog.catalog import Catalog
+from hydrarec.serve.catalog.indexing import IndexChoice, Indexing
+from hydrarec.serve.catalog.items import Items
+from hydrarec.serve.catalog.ranking import Conditions
 from hydrarec.serve.packing import Precision, StatePacker
-from hydrarec.serve.ranking import Conditions
 from hydrarec.serve.sample import sample_histories
 from hydrarec.serve.states import UserStates, batch_of
 from hydrarec.serve.stepping import step_
-from hydrarec.serve.store import Event, History, Store
+from hydrarec.serve.stores.contract import Event, History, Store
 from hydrarec.serve.version import version_of
 
 _NONE = np.empty(0, np.int64)

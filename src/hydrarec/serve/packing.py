@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from hydrarec.nn.state import EncoderState
-from hydrarec.serve.item_rows import ItemRows
-from hydrarec.serve.store import State
+from hydrarec.serve.catalog.rows import ItemRows
+from hydrarec.serve.stores.contract import State
 
 Precision = Literal["float32", "float16"]
 _CHECKSUM = 4  # bytes, at the end of a row

@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeVar
 
 from hydrarec.errors import HydrarecError
 from hydrarec.progress import say
+from hydrarec.serve.catalog.indexing import StoppedError, unless
 from hydrarec.serve.engine import Engine
-from hydrarec.serve.indexing import StoppedError, unless
 from hydrarec.serve.service import Service
-from hydrarec.serve.store import StoreError
+from hydrarec.serve.stores.contract import StoreError
 
 T = TypeVar("T")
 

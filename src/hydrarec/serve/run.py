@@ -4,8 +4,8 @@ import socket
 
 from hydrarec.errors import InputError
 from hydrarec.progress import say
-from hydrarec.serve.guard import Guard
-from hydrarec.serve.worker import Options, work
+from hydrarec.serve.http.guard import Guard
+from hydrarec.serve.workers.worker import Options, work
 
 
 def serve(options: Options, port: int, workers: int = 1) -> None:
@@ -23,7 +23,7 @@ def serve(options: Options, port: int, workers: int = 1) -> None:
         if workers == 1:
             work(options, listener, up=lambda: say(said))
         else:
-            from hydrarec.serve.workers import Workers
+            from hydrarec.serve.workers.supervisor import Workers
 
             Workers(options, listener, workers).serve(up=lambda: say(said))
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from hydrarec.errors import InputError
 from hydrarec.recommender import Recommender
-from hydrarec.serve.store import History
+from hydrarec.serve.stores.contract import History
 
 _EVENTS = 200  # of a history, the last ones
 _APART = 3_600  # seconds between events that are made up

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 from hydrarec.progress import say
 from hydrarec.serve.batching import Batcher
+from hydrarec.serve.catalog.indexed import IndexedRanking
+from hydrarec.serve.catalog.indexing import StoppedError, unless
+from hydrarec.serve.catalog.items import Became
+from hydrarec.serve.catalog.table import Told
 from hydrarec.serve.engine import Answer, Engine, Request
-from hydrarec.serve.indexed import IndexedRanking
-from hydrarec.serve.indexing import StoppedError, unless
-from hydrarec.serve.item_table import Told
-from hydrarec.serve.items import Became
 from hydrarec.serve.metrics import Metrics, Reading
-from hydrarec.serve.store import Event, StoreError
+from hydrarec.serve.stores.contract import Event, StoreError
 
 EVENTS, REQUESTS = 256, 64  # of a batch
 EVENTS_ROOM, REQUESTS_ROOM, ITEMS_ROOM, SEARCHES_ROOM, CALLS_ROOM = 8_192, 1_024, 1_024, 64, 1_024  # that may wait

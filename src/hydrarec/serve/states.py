@@ -12,10 +12,10 @@ from hydrarec.data.windows import fill
 from hydrarec.models.recurrent import RecurrentModel
 from hydrarec.models.waiting import observe
 from hydrarec.nn.state import EncoderState, join
-from hydrarec.serve.items import Items
+from hydrarec.serve.catalog.items import Items
 from hydrarec.serve.packing import StatePacker
 from hydrarec.serve.stepping import step_
-from hydrarec.serve.store import Change, History, State, Store, StoreError
+from hydrarec.serve.stores.contract import Change, History, State, Store, StoreError
 
 _READ_EVENTS = 8_192  # of histories at once
 

@@ -1,0 +1,1 @@
+"""From any table to events that are checked and typed."""

@@ -1,0 +1,1 @@
+"""The items of a server: which there are, which are best, and which are allowed."""

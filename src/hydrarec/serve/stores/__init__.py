@@ -1,0 +1,1 @@
+"""Stores of users: one contract, and what keeps it."""
