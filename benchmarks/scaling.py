@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from hydrarec.compare.plots import require_matplotlib
+from hydrarec.extras import require
 from hydrarec.files import whole_file
 
 COLOURS = ("#56b4e9", "#009e73", "#d55e00", "#000000")
@@ -74,7 +74,7 @@ def words(found: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def draw(found: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    require_matplotlib()
+    require("matplotlib", "report", "plots need")
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

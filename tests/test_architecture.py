@@ -24,6 +24,7 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted((SOURCE / "hydrarec").rglob("*.py"))
+BENCHMARKS = sorted((SOURCE.parent / "benchmarks").rglob("*.py"))
 
 
 def room_of(module: str) -> str:
@@ -124,3 +125,10 @@ def test_every_public_name_is_there():
         assert getattr(hydrarec, name) is not None
     with pytest.raises(AttributeError, match="nothing"):
         _ = hydrarec.nothing
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_benchmarks_use_what_is_there(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hydrarec"):
+            exec(compile(ast.Module([node], []), str(path), "exec"))
