@@ -22,7 +22,7 @@ from hydrarec.errors import HydrarecError, InputError
 
 T = TypeVar("T")
 
-_OWNER = ".owner"
+_OWNER, _LOCK = ".owner", ".lock"
 
 
 def _sync(path: Path) -> None:
@@ -151,6 +151,41 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
+@contextmanager
+def unfinished(path: Path, key: Any) -> Iterator[Path]:
+    """Yield a folder beside ``path`` for work of hours, with what a process that did not finish it had left there.
+
+    It is gone afterwards, but where the process was killed or interrupted (``KeyboardInterrupt``).
+
+    Args:
+        key: plain values that say what the work is; what was left of other work is removed.
+
+    Raises:
+        InputError: another process is at it.
+    """
+    folder = Path(path).parent / f".{Path(path).name}.unfinished"
+    with alone_in(folder):
+        try:
+            _begin_anew_unless(folder, json.dumps(key))
+            yield folder
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _begin_anew_unless(folder: Path, key: str) -> None:
+    """Remove what is in ``folder`` if it was not made for ``key``."""
+    if not (folder / "key").is_file() or (folder / "key").read_text(encoding="utf-8") != key:
+        for each in folder.iterdir():
+            if each.name != _LOCK:
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
+        with whole_file(folder / "key") as temporary:
+            temporary.write_text(key, encoding="utf-8")
+
+
 def write_json(path: Path, value: Any) -> None:
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -206,7 +241,7 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
         return
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("a") as file:
+        with (folder / _LOCK).open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
@@ -215,7 +250,7 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
                 ) from None
             same = False  # the one that was waited for may have put another folder in this place
             with suppress(FileNotFoundError):
-                same = os.path.samestat(os.fstat(file.fileno()), (folder / ".lock").stat())
+                same = os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat())
             if same:
                 yield
                 return

@@ -1,7 +1,5 @@
 import json
 import resource
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +13,7 @@ from hydrarec.amount import amount
 from hydrarec.data.prepare import prepare
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.reading.watch import watch
-from hydrarec.data.simulation.traffic import Traffic, TrafficConfig, write_traffic
+from hydrarec.data.simulation.traffic import Traffic, TrafficConfig
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
 from hydrarec.errors import HydrarecError, InputError
@@ -94,31 +92,6 @@ def test_fingerprints_never_change():
     frame["user"], frame["time"] = "u" + frame["user"].astype(str), pd.to_datetime(frame["time"], unit="s")
     frame["rating"] = 1.5
     assert prepare(frame, threads=1).fingerprint.startswith("83463671b19462ba2dcdf1d6a3931879")
-
-
-def test_a_killed_one_leaves_nothing_that_is_taken_for_whole(tmp_path):
-    write_traffic(LOG, tmp_path / "log.parquet", progress=Silent())
-    program = """
-import os, signal, sys
-import hydrarec.data.prepare as module
-at = sys.argv[1]
-kill = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
-if at == "ArrayWriter":
-    module.ArrayWriter.append = kill
-elif at == "rename":
-    module.Dataset.write_tables = kill
-else:
-    setattr(module, at, kill)
-module.prepare("log.parquet", "set")
-"""
-    for moment in ("merge", "_write_events", "ArrayWriter", "rename"):
-        done = subprocess.run([sys.executable, "-c", program, moment], cwd=tmp_path, check=False)
-        assert done.returncode == -9
-        assert not (tmp_path / "set").exists()
-        assert len(list(tmp_path.iterdir())) == 2  # the leftovers of one, not of all
-    dataset = prepare(tmp_path / "log.parquet", tmp_path / "set")
-    assert dataset.fingerprint == prepare(tmp_path / "log.parquet").fingerprint
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.parquet", "set"]
 
 
 class Seen(Silent):
@@ -208,16 +181,21 @@ def file_size_limit():
 
 
 @pytest.mark.parametrize("memory", ["1GB", "40MB"])  # fails in the arrays, fails in the spill
-def test_a_full_disk_leaves_the_old_data_set_and_nothing_else(tmp_path, file_size_limit, memory):
+@pytest.mark.parametrize("kind", ["frame", "file"])
+def test_a_full_disk_leaves_the_old_data_set_and_nothing_else(tmp_path, file_size_limit, memory, kind):
     old = prepare(FRAME, tmp_path / "set").fingerprint
     n = 400_000
     large = pd.DataFrame({"user": np.arange(n) % 1000, "item": np.arange(n) % 777, "time": np.arange(n)[::-1]})
+    if kind == "file":
+        large.to_parquet(tmp_path / "large.parquet")
+        large = tmp_path / "large.parquet"
+    before = sorted(tmp_path.iterdir())
     file_size_limit(200_000)
     with pytest.raises(HydrarecError) as caught:
         prepare(large, tmp_path / "set", overwrite=True, memory=memory, threads=1)
     assert not isinstance(caught.value, InputError)
     file_size_limit(resource.RLIM_INFINITY)
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert sorted(tmp_path.iterdir()) == before
     dataset = Dataset.open(tmp_path / "set")
     dataset.verify()
     assert dataset.fingerprint == old

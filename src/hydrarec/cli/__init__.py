@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             return _fail(f"out of memory: {error}", 1)
         except KeyboardInterrupt:
-            return _fail("interrupted; a training goes on when the same command is run again", 130)
+            return _fail("interrupted; training and preparing go on when the same command is run again", 130)
     return 0
 
 

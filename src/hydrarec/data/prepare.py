@@ -1,12 +1,15 @@
 """From any table of events to a data set, out of core.
 
 DuckDB reads, checks, filters and sorts within a memory limit and spills to disk beyond it; the sorted events stream
-in record batches into the arrays' files. No table of events is ever held in Python.
+in record batches into the arrays' files. No table of events is ever held in Python. Files are read into a database on
+disk, beside ``out``, in which an interrupted process finds what it has done.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +17,26 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from hydrarec._version import __version__
 from hydrarec.data.describe import describe_events
 from hydrarec.data.fingerprint import fingerprint
 from hydrarec.data.protocol import Protocol, SplitName
-from hydrarec.data.reading.engine import engine, to_reader, to_table
+from hydrarec.data.reading.engine import engine, to_table
 from hydrarec.data.reading.events import Events, read_events
 from hydrarec.data.reading.item_domains import join_domains
 from hydrarec.data.reading.item_text import ItemText, join_text
 from hydrarec.data.reading.kcore import count_core
 from hydrarec.data.reading.merge import Merged, merge, prefix
+from hydrarec.data.reading.pack import take_arrays, write_arrays
 from hydrarec.data.reading.several import ALONE, by_name, roles_of_several, texts_of
-from hydrarec.data.reading.source import quote
+from hydrarec.data.reading.source import files_of, is_frame, quote
+from hydrarec.data.reading.stages import Stages
 from hydrarec.data.reading.watch import watch
 from hydrarec.data.store import Dataset, identity
-from hydrarec.data.writer import ArrayWriter
 from hydrarec.errors import InputError
-from hydrarec.files import whole_folder
+from hydrarec.files import unfinished, whole_folder
 from hydrarec.progress import Progress, Silent
 
-_DTYPES = {"item": np.int32, "time": np.int64, "rating": np.float32}
-_BATCH = 1 << 19
 Log = Callable[[str], None]
 
 
@@ -90,8 +93,9 @@ def prepare(
 
     Raises:
         InputError: bad input; the message names the place and the remedy. HydrarecError: the disk is full, or
-            ``memory`` does not suffice. In either case ``out`` is as it was before. What a killed process left half
-            written is removed by the next call with the same ``out``.
+            ``memory`` does not suffice. In either case ``out`` is as it was before. Where a process that read files was
+            killed or interrupted, the same call goes on with what it had read, counted and written (other calls
+            for the same ``out`` remove that); data frames are read again.
     """
     for name, least in (("min-user", min_user), ("min-item", min_item)):
         if least < 1:
@@ -106,41 +110,71 @@ def prepare(
     if ALONE not in sources:
         roles |= roles_of_several(time, domain)
 
-    def fill(folder: Path) -> None:
-        with engine(folder / "spill", memory=memory, threads=threads) as connection:
+    def fill(folder: Path, work: Path, database: Path | None) -> None:
+        with engine(work / "spill", database=database, memory=memory, threads=threads) as connection:
+            stages = Stages(connection)
+            if stages.found:
+                say("goes on with what an interrupted process had done")
             with watch(connection, progress, "read"):
-                parts = _read(connection, sources, roles, say)
+                parts = _read(connection, stages, sources, roles, say)
             merged = merge(connection, parts)
             facts = _facts(parts)
             with watch(connection, progress, "count"):
-                item_table, user_table = _filter(connection, min_user, min_item, least_items, facts, say)
+                item_table, user_table = _filter(connection, stages, min_user, min_item, least_items, facts, say)
             if merged.domains:
                 item_table = join_domains(connection, item_table, merged.domains, place=facts["source"], log=say)
             if texts:
                 item_table = join_text(connection, item_table, _item_text(texts, parts), strict=strict, log=say)
-            _write_events(connection, folder, user_table, merged, progress)
+            write_arrays(connection, stages, work, user_table, merged, progress)
+        take_arrays(work, folder, merged)
         _finish(folder, item_table, user_table, merged, protocol, facts, say)
 
     if out is None:
         with tempfile.TemporaryDirectory(prefix="hydrarec-") as scratch:
-            fill(Path(scratch))
+            fill(Path(scratch), Path(scratch), None)
             return _in_memory(Dataset.open(scratch))
-    with whole_folder(Path(out), overwrite=overwrite) as folder:
-        fill(folder)
+    with (
+        whole_folder(Path(out), overwrite=overwrite) as folder,
+        _workplace(Path(out), folder, sources, [roles, min_user, min_item]) as (work, database),
+    ):
+        fill(folder, work, database)
     return Dataset.open(out)
 
 
+@contextmanager
+def _workplace(
+    out: Path, folder: Path, sources: Mapping[str, Any], settings: list[Any]
+) -> Iterator[tuple[Path, Path | None]]:
+    """Where to work, and the database to work in; both outlive a process that is killed, if it reads files."""
+    if any(is_frame(source) for source in sources.values()):
+        yield folder, None
+        return
+    files = [
+        [name, [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files_of(source)]]
+        for name, source in sources.items()
+    ]
+    with unfinished(out, [__version__, duckdb.__version__, files, *settings]) as work:
+        yield work, work / "stages.duckdb"
+
+
 def _read(
-    connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Any], roles: dict[str, Any], log: Log
+    connection: duckdb.DuckDBPyConnection,
+    stages: Stages,
+    sources: Mapping[str, Any],
+    roles: dict[str, Any],
+    log: Log,
 ) -> dict[str, Events]:
     """A table of checked, typed events of each source."""
 
     def log_of(name: str) -> Log:
         return log if name == ALONE else lambda line: log(f"{name}: {line}")
 
+    def read(table: str, name: str) -> dict[str, Any]:
+        return asdict(read_events(connection, sources[name], roles, table=table, log=log_of(name)))
+
     return {
-        name: read_events(connection, source, roles, table=f"events_{number}", log=log_of(name))
-        for number, (name, source) in enumerate(sources.items())
+        name: Events.from_dict(stages.once(table := f"events_{number}", partial(read, table, name)))
+        for number, name in enumerate(sources)
     }
 
 
@@ -164,6 +198,7 @@ def _item_text(texts: Mapping[str, Any], parts: Mapping[str, Events]) -> list[It
 
 def _filter(
     connection: duckdb.DuckDBPyConnection,
+    stages: Stages,
     min_user: int,
     min_item: int,
     least_items: int,
@@ -171,7 +206,7 @@ def _filter(
     log: Log,
 ) -> tuple[pa.Table, pa.Table]:
     """Take the k-core; the item and user tables of what is left, by ascending id."""
-    users, items = count_core(connection, min_user=min_user, min_item=min_item, log=log)
+    users, items = stages.once("counted", lambda: count_core(connection, min_user=min_user, min_item=min_item, log=log))
     item_table, user_table = (
         to_table(connection, f"SELECT id AS {quote(name)}, events FROM {name}s ORDER BY id")
         for name in ("item", "user")
@@ -186,42 +221,6 @@ def _filter(
     kept = int(np.sum(user_table["events"].to_numpy()))
     facts["removed"] = {"users": users, "items": items, "events": facts["source_events"] - kept}
     return item_table, user_table
-
-
-def _write_events(
-    connection: duckdb.DuckDBPyConnection, folder: Path, user_table: pa.Table, merged: Merged, progress: Progress
-) -> None:
-    """Stream the events, sorted and numbered, into the arrays' files."""
-    lengths = user_table["events"].to_numpy()
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    np.save(folder / "offsets.npy", offsets)
-    (folder / "columns").mkdir()
-    for name in ("user", "item"):
-        connection.execute(
-            f"CREATE TABLE {name}_rows AS SELECT id, CAST(row_number() OVER (ORDER BY id) - 1 AS INTEGER) AS n "
-            f"FROM {name}s"
-        )
-    extra = ["rating"] * merged.has_ratings
-    query = (
-        f"SELECT item_rows.n AS item, time{''.join(f', {name}' for name in extra)} FROM events "
-        'JOIN user_rows ON events."user" = user_rows.id JOIN item_rows ON events.item = item_rows.id '
-        "ORDER BY user_rows.n, time, row"
-    )
-    with watch(connection, progress, "sort"):
-        reader = to_reader(connection, query, _BATCH)  # the sort is over when the first batch is there
-    files = {"item": "items.npy", "time": "times.npy"} | {name: f"columns/{name}.npy" for name in extra}
-    dtypes = {folder / file: _DTYPES[name] for name, file in files.items()}
-    with (
-        progress.task("write", total=int(offsets[-1])) as task,
-        ArrayWriter(dtypes, int(offsets[-1])) as writer,
-    ):
-        for batch in reader:
-            arrays = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in files}
-            arrays["time"] = np.floor_divide(
-                arrays["time"], merged.per_second
-            )  # whole seconds; sorting saw the full time
-            writer.append({folder / file: arrays[name] for name, file in files.items()})
-            task.advance(len(batch))
 
 
 def _finish(

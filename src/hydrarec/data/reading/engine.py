@@ -13,24 +13,28 @@ import pyarrow as pa
 from hydrarec.amount import amount
 from hydrarec.errors import HydrarecError, first_line
 
+# How DuckDB and the system report that nothing more can be written.
+_FULL_DISK = ("ould not write", "ailed to write", "ould not truncate", "No space left", "File too large")
 _USUAL_MEMORY, _OTHERS, _LEAST = 4 * 10**9, 2 * 10**8, 10**8
 
 
 @contextmanager
 def engine(
-    spill: Path, *, memory: str | None = None, threads: int | None = None
+    spill: Path, *, database: Path | None = None, memory: str | None = None, threads: int | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in memory that spills to the folder ``spill``, which is gone afterwards.
+    """A database that spills to the folder ``spill``, which is gone afterwards.
 
     Args:
+        database: a file to keep it in, with all that it had before; a damaged one is begun again. None: in memory.
         memory: what the process may take in all, such as ``"4GB"``; None: half of the machine's memory, at most 4 GB.
         threads: None: as many as the machine has.
 
     Raises:
         InputError: ``memory`` is no amount. HydrarecError: memory or disk did not suffice.
     """
-    connection = duckdb.connect(":memory:")
+    connection = None
     try:
+        connection = _connect(database)
         connection.execute("SET preserve_insertion_order = true; SET TimeZone = 'UTC'")
         # Counted for ``watch``, which shows it in its own way.
         connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
@@ -44,10 +48,30 @@ def engine(
             f"the work does not fit into memory and disk ({first_line(error)}); raise --memory or free disk space"
         ) from error
     except duckdb.Error as error:
-        raise HydrarecError(f"DuckDB failed: {first_line(error)}") from error
+        what = f"cannot write in {spill.parent}" if disk_is_full(error) else "DuckDB failed"
+        raise HydrarecError(f"{what}: {first_line(error)}") from error
     finally:
-        connection.close()
+        if connection is not None:
+            connection.close()
         shutil.rmtree(spill, ignore_errors=True)
+
+
+def disk_is_full(error: duckdb.Error) -> bool:
+    """Whether DuckDB says that nothing more can be written."""
+    return any(sign in str(error) for sign in _FULL_DISK)
+
+
+def _connect(database: Path | None) -> duckdb.DuckDBPyConnection:
+    if database is None:
+        return duckdb.connect(":memory:")
+    try:
+        connection = duckdb.connect(database)
+    except duckdb.Error:
+        for file in database.parent.glob(f"{database.name}*"):
+            file.unlink()
+        connection = duckdb.connect(database)
+    connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # at its end the file is removed
+    return connection
 
 
 def first_row(

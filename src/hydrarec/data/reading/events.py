@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -36,6 +36,12 @@ class Events:
     times: Times | None
     domains: list[str]
 
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> Self:
+        """What ``dataclasses.asdict`` made a dictionary of."""
+        times = facts["times"] and Times(**facts["times"])
+        return cls(**{**facts, "columns": Columns(**facts["columns"]), "times": times})
+
     @property
     def names(self) -> dict[str, str]:
         """The source's own column name of every role that it has."""
@@ -63,6 +69,7 @@ def read_events(
     log(columns.describe())
     names = {role: name for role, name in asdict(columns).items() if name is not None}
     selected = ", ".join(f"{quote(name)} AS {quote(role)}" for role, name in names.items())
+    connection.execute(f"DROP VIEW IF EXISTS {table}; DROP TABLE IF EXISTS {table}_typed; DROP TABLE IF EXISTS raw")
     opened.load(connection, f"CREATE TABLE raw AS SELECT {selected} FROM {opened.relation}")
     raw = Raw(connection=connection, place=opened.name, text=opened.text, names=names)
     (count,) = raw.one("count(*)")

@@ -43,7 +43,7 @@ def merge(connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Events]) 
     """
     if ALONE in sources:
         alone = sources[ALONE]
-        connection.execute(f"CREATE VIEW events AS SELECT * FROM {alone.table}")
+        connection.execute(f"CREATE OR REPLACE VIEW events AS SELECT * FROM {alone.table}")
         return Merged(
             per_second=1 if alone.times is None else alone.times.per_second,
             has_times=alone.times is not None,
@@ -66,7 +66,7 @@ def merge(connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Events]) 
         selected = ", ".join(f"{expression} AS {quote(column)}" for column, expression in columns.items())
         selects.append(f"SELECT {selected} FROM {each.table}")
         before += each.count
-    connection.execute(f"CREATE VIEW events AS {' UNION ALL '.join(selects)}")
+    connection.execute(f"CREATE OR REPLACE VIEW events AS {' UNION ALL '.join(selects)}")
     return Merged(per_second=finest, has_times=True, has_ratings=has_ratings, domains=list(sources))
 
 

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydrarec.data.reading.engine import disk_is_full
 from hydrarec.errors import InputError, first_line
 
 _FORMATS = {
@@ -30,8 +31,6 @@ _FORMATS = {
     ".ndjson": "json",
 }
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
-# How DuckDB and the system report that nothing more can be written.
-_FULL_DISK = ("Could not write", "ailed to write", "No space left")
 _KINDS = "CSV, TSV, Parquet, JSON lines (.json, .jsonl, .ndjson) or RecBole .inter; text may end in .gz or .zst"
 
 
@@ -62,7 +61,7 @@ class Source:
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
-            if any(sign in str(error) for sign in _FULL_DISK):  # the spill folder's disk, not the source
+            if disk_is_full(error):  # the spill folder's disk, not the source
                 raise
             raise InputError(f"{self.name} cannot be read: {_detail(error)}") from error
 
@@ -78,11 +77,9 @@ def open_source(connection: duckdb.DuckDBPyConnection, source: Any, *, view: str
     Raises:
         InputError: missing, unreadable, empty, of an unknown kind, or with duplicate column names.
     """
-    if hasattr(source, "__arrow_c_stream__"):
+    if is_frame(source):
         return _open_frame(connection, source, view)
-    if not isinstance(source, (str, Path)):
-        raise InputError(f"cannot read events from a {type(source).__name__}; give a path or a data frame")
-    files = _files(Path(source))
+    files = files_of(source)
     kinds = {_format(file) for file in files}
     if len({kind for kind, _ in kinds}) > 1:
         raise InputError(f"{source} mixes {' and '.join(sorted(kind for kind, _ in kinds))}; keep one format")
@@ -114,7 +111,20 @@ def literal(text: object) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
-def _files(path: Path) -> list[Path]:
+def is_frame(source: Any) -> bool:
+    """Whether this is a data frame and no path."""
+    return hasattr(source, "__arrow_c_stream__")
+
+
+def files_of(source: Any) -> list[Path]:
+    """The files of a source that is a path.
+
+    Raises:
+        InputError: it is none, or there is none.
+    """
+    if not isinstance(source, (str, Path)):
+        raise InputError(f"cannot read events from a {type(source).__name__}; give a path or a data frame")
+    path = Path(source)
     if path.is_file():
         return [path]
     if path.is_dir():
