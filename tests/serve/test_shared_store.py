@@ -32,16 +32,16 @@ def test_processes_that_write_at_once(tmp_path, request, kind):
             [sys.executable, str(HERE / "sharing_writers.py"), state, str(number), str(APPENDS if number else 10**6)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # so that what is read of the first line takes nothing of the next one away
         )
         for number in range(3)
     ]
     first = writers[0].stdout.readline()
     time.sleep(random.uniform(0, 1))
     writers[0].kill()
-    lines = [first, *(line for writer in writers for line in writer.communicate(timeout=120)[0].splitlines())]
+    lines = [first, *(line for writer in writers for line in writer.communicate(timeout=600)[0].splitlines())]
     assert [writer.returncode for writer in writers] == [-9, 0, 0]
-    whole = [json.loads(line) for line in lines if line.rstrip().endswith("]")]
+    whole = [json.loads(line) for line in lines if line.rstrip().endswith(b"]")]
     acknowledged = collections.Counter(user for user, _ in whole)
     users = [f"user-{n}" for n in range(USERS)]
     with open_store(state, "event") as store:
