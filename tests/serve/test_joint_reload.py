@@ -5,6 +5,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 
 import pytest
 from fastapi.testclient import TestClient
@@ -19,8 +20,9 @@ from hydrarec.serve.workers.peers import Edition, Peers
 
 
 @pytest.fixture
-def house(trained):
+def house(trained, monkeypatch):
     """Two workers' apps by number, not started, that serve ``house.link``; ``house.broken`` cannot open anything."""
+    monkeypatch.setattr("hydrarec.serve.peers.SECONDS", 20.0)  # who is slow here is not gone
     with tempfile.TemporaryDirectory(prefix="hydra") as place, ExitStack() as stack:
         yield House(Path(place), trained, stack)
 
@@ -29,7 +31,8 @@ class House:
     def __init__(self, place, trained, stack):
         self.runs = [trained[name].run.path.resolve() for name in ("plain", "time")]
         self.place, self.stack, self.store, self.broken = place, stack, MemoryStore(), set()
-        self.link = place / "link"
+        self.link, self.may_open = place / "link", Event()
+        self.may_open.set()
         self.point_to(0)
         self.peers().edition = self.first = Edition.now(self.runs[0])
 
@@ -44,6 +47,7 @@ class House:
         """A client of a worker. One that is ``late`` has opened what was served at first."""
 
         def opens(path):
+            assert self.may_open.wait(60)
             if number in self.broken:
                 raise InputError("no memory here")
             engine = Engine(Recommender.load(path.resolve()), self.store)
@@ -74,8 +78,10 @@ def wait(client, doing):
 def test_both_take_over(house):
     one, other = house.worker(0), house.worker(1)
     house.point_to(1)
+    house.may_open.clear()
     assert one.post("/admin/reload").status_code == 202
     problem(other.post("/admin/reload"), 409)
+    house.may_open.set()
     wait(other, "serving")
     assert one.serves() == other.serves() == house.peers().edition.run == house.runs[1]
 
