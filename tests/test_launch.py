@@ -29,7 +29,7 @@ time.sleep(60)
 
 def launched(path, *arguments):
     command = [sys.executable, "-c", PROGRAM, str(path), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
 def test_exit_codes_are_those_of_the_processes(tmp_path):

@@ -22,7 +22,7 @@ def start(*arguments, **options):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert "Traceback" not in err
     return process.returncode, out, err
 

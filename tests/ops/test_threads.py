@@ -51,7 +51,7 @@ def result(code: str) -> object:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_NUM", "HYDRAREC"))}
     environment |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
     command = [sys.executable, "-c", START + code]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

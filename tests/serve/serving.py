@@ -39,7 +39,8 @@ class Server:
                 break
         else:
             raise AssertionError(f"the server did not start: {self.lines}")
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        # The server closes connections that were idle for 5 seconds; none must be in use just then.
+        self.client = httpx.Client(base_url=self.url, timeout=60, limits=httpx.Limits(keepalive_expiry=2))
 
     def end(self):
         """Stop it as a service manager does; its exit code, and all that it has said."""
@@ -51,7 +52,7 @@ class Server:
         return self.gone()
 
     def gone(self):
-        said = self.process.communicate(timeout=60)
+        said = self.process.communicate(timeout=300)
         self.client.close()
         return self.process.returncode, "\n".join([*self.lines, *said]).strip()
 

@@ -195,7 +195,7 @@ def test_histories_to_measure_with(many, tmp_path):
 
 def test_a_served_index_and_its_metrics(many):
     with served(many.run.path, "--index", "faiss") as server:
-        client, deadline = server.client, time.monotonic() + 60
+        client, deadline = server.client, time.monotonic() + 300
         while "hydrarec_index_recall" not in (metrics := client.get("/metrics").text):
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -30,7 +30,7 @@ def kill_writers(run, place, durability):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120 + KILLS,
+        timeout=600 + KILLS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -44,7 +44,7 @@ def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     cyclic(users=40, length=14, n_items=10).save(folder / "data")
     command = [sys.executable, "-m", "hydrarec", *arguments(folder / "data", folder / "run")]
-    done = subprocess.run(command, env=one_thread(), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=one_thread(), capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["epochs"] == 5
     return folder / "data", folder / "run"
@@ -74,7 +74,7 @@ def killed(alone, tmp_path_factory):
         env=one_thread(),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

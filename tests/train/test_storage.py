@@ -207,7 +207,7 @@ def test_interrupted_after_any_step_it_ends_with_the_same_bits(name, stop, data,
 def test_killed_by_the_machine_a_mapped_table_ends_with_the_same_bits(data, tmp_path):
     more = [f"--set={key}={value}" for key, value in {"items.storage": "mapped", "train.epochs": 5}.items()]
     command = [sys.executable, "-m", "hydrarec", *arguments(data.path, tmp_path / "alone"), *more]
-    assert subprocess.run(command, env=one_thread(), capture_output=True, timeout=120, check=False).returncode == 0
+    assert subprocess.run(command, env=one_thread(), capture_output=True, timeout=600, check=False).returncode == 0
     moments = [["step", 1], ["line", 1], ["step", 20], ["line", 3], ["seconds", 0.3]]
     job = {
         "arguments": [*arguments(data.path, tmp_path / "killed"), *more],
@@ -220,7 +220,7 @@ def test_killed_by_the_machine_a_mapped_table_ends_with_the_same_bits(data, tmp_
         env=one_thread(),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
