@@ -156,6 +156,7 @@ from hydrarec.items.text.tokenizer import ItemTokenizer
 
 class Counted(ItemTokenizer):
     def __call__(self, texts):
+        os.read(0, 1)  # until it may
         made = super().__call__(texts)
         os.write(1, b"%d\\n" % len(texts))
         return made
@@ -173,7 +174,11 @@ def test_killed_again_and_again(words, tmp_path):
     command = [sys.executable, "-c", CHILD, str(tmp_path / "words.json"), str(folder), str(n)]
     there = kills = 0
     while there < n:
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            # A few batches more than are waited for: however late the kill comes, there is something left to do.
+            process.stdin.write(b"." * (10 + kills if kills < 3 else n))
+            process.stdin.flush()
             if kills < 3:
                 wait_for(folder / "keys.bin", (there + (7 + kills) * batch) * 16)
                 time.sleep(kills * 7e-3)
