@@ -19,7 +19,7 @@ SMALL = [
 
 
 def environment():
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HYDRAREC_TIMEOUT": "60"}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HYDRAREC_TIMEOUT": "200"}
 
 
 def train(data, out, changes=(), model="hydra"):

@@ -11,6 +11,7 @@ the largest file that it can write.
 
 import json
 import os
+import random
 import resource
 import signal
 import socket
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import torch._dynamo
@@ -29,9 +31,12 @@ from hydrarec.cli import main
 
 
 def port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
+    """A free one, not of those that the system gives to whoever asks for any: another would have it before its use."""
+    while True:
+        number = random.randrange(12_000, 32_000)
+        with socket.socket() as found, suppress(OSError):
+            found.bind(("", number))
+            return number
 
 
 def start(arguments: list[str], environment: dict[str, str], folder: Path) -> int:
