@@ -99,8 +99,10 @@ def test_two_reloads_at_once_end_with_the_later_one(house):
     """Each worker is told of one of them."""
     one, other = house.worker(0), house.worker(1)
     first, later = Edition.now(house.runs[0]), Edition.now(house.runs[1])
+    house.may_open.clear()  # else the first may tell the other one of its own before we do
     for number, edition in enumerate((first, later)):
         assert Peers(house.place, 1 - number, 2).ask("reload", str(edition)) == {number: True}
+    house.may_open.set()
     wait_for(lambda: one.serves() == other.serves() == house.runs[1])
     wait(one, "serving")
     assert house.peers().edition == later
