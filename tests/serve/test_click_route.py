@@ -115,7 +115,9 @@ def test_both_ways_answer_alike(trained, keys, monkeypatch):
 
     monkeypatch.setattr(ClickRoute, "_recommendations", recommendations)
     monkeypatch.setattr(ClickRoute, "_events", events)
-    monkeypatch.setattr("hydrarec.serve.http.bodies.time", Mock(time=lambda: 2 * FIRST))  # both are asked at the same moment
+    monkeypatch.setattr(
+        "hydrarec.serve.http.bodies.time", Mock(time=lambda: 2 * FIRST)
+    )  # both are asked at the same moment
 
     def answers(is_short):
         app = make_app(Engine(trained["time"], MemoryStore()), Guard("127.0.0.1", keys))

@@ -22,7 +22,7 @@ from hydrarec.serve.workers.peers import Edition, Peers
 @pytest.fixture
 def house(trained, monkeypatch):
     """Two workers' apps by number, not started, that serve ``house.link``; ``house.broken`` cannot open anything."""
-    monkeypatch.setattr("hydrarec.serve.peers.SECONDS", 20.0)  # who is slow here is not gone
+    monkeypatch.setattr("hydrarec.serve.workers.peers.SECONDS", 20.0)  # who is slow here is not gone
     with tempfile.TemporaryDirectory(prefix="hydra") as place, ExitStack() as stack:
         yield House(Path(place), trained, stack)
 

@@ -175,7 +175,7 @@ def test_a_reload_that_fails_leaves_the_old_model(trained, other, error, capsys)
 
 
 def test_states_of_another_model_are_made_when_a_server_starts(trained, other, tmp_path, monkeypatch):
-    monkeypatch.setattr("hydrarec.serve.disk._PATIENCE", 60.0)  # one that could not be kept would be made again
+    monkeypatch.setattr("hydrarec.serve.stores.disk._PATIENCE", 60.0)  # one that could not be kept would be made again
     users = [f"u{n}" for n in range(40)]
     with DiskStore(tmp_path) as store:
         old = Engine(trained["time"], store)
