@@ -184,6 +184,38 @@ def test_two_at_once_go_one_after_the_other_and_no_id_has_two_rows(run):
     assert Recommender.load(run.path).dataset.n_events == 20 * 24 + sum(day.events for day in days)
 
 
+def in_shops(table, name=lambda item: "even" if item % 2 == 0 else "odd"):
+    """The items of each shop have every other id."""
+    return table.append_column("shop", pa.array([name(item) for item in table["item"].to_pylist()]))
+
+
+def test_domains(tmp_path):
+    data = prepare(in_shops(events(0, 1, 8)), tmp_path / "data", domain="shop")
+    settings, _ = resolve(overrides=[f"{key}={value}" for key, value in {**SMALL, "items.storage": "rows"}.items()])
+    run = train(data, tmp_path / "run", settings, Protocol.named("time"), progress=Silent())
+    held = run.model().domains.weight.detach().clone()
+    day = in_shops(events(1, 3, 12))
+    run, told = go_on(run, day, overrides=["train.epochs=8", "train.row_lr=0.1"], columns={"domain": "shop"})
+    assert (told.items, told.new, told.evicted) == (12, 4, 0)
+    assert run.items()["domain"].to_pylist() == ["even", "odd"] * 6
+    assert run.model().domains.item_domains.tolist() == [0, 1] * 6
+    assert not torch.equal(run.model().domains.weight, held)
+    recommender = Recommender.load(run.path)
+    assert recommender.recommend([[8, 9], [2, 3]], k=1, domain="even")["item"].to_pylist() == [10, 4]
+    # A row that another item takes has that one's domain.
+    late = in_shops(events(9, 9.5, 3, base=100), lambda item: "odd")
+    run, told = go_on(run, late, keep_days=1, columns={"domain": "shop"})
+    assert (told.items, told.evicted) == (12, 3)
+    by_id = dict(zip(run.items()["item"].to_pylist(), run.model().domains.item_domains.tolist(), strict=True))
+    assert [by_id[item] for item in (100, 101, 102)] == [1, 1, 1]
+    kept = {path: path.read_bytes() for path in run.path.rglob("*.parquet")}
+    with pytest.raises(InputError, match=r"new events are of domain third, and .* knows even, odd"):
+        go_on(run, in_shops(events(10, 10.5, 2, base=200), lambda item: "third"), columns={"domain": "shop"})
+    with pytest.raises(InputError, match="the data set has domains, and the day has none"):
+        go_on(run, events(10, 10.5, 2), columns={"domain": False})
+    assert kept == {path: path.read_bytes() for path in run.path.rglob("*.parquet")}
+
+
 def test_bad_runs(tmp_path, run):
     counted = train(
         prepare(events(0, 1, 8)), tmp_path / "counted", resolve(model="popularity")[0], Protocol(), progress=Silent()

@@ -24,6 +24,10 @@ class DomainTable(nn.Module):
         self.register_buffer("item_domains", item_domains.to(torch.int16))
         self.weight = nn.Parameter(torch.zeros(int(item_domains.max()) + 1, width))
 
+    def assign(self, item_domains: Tensor) -> None:
+        """Let the items have these domains (V,), which are there; V may be another."""
+        self.item_domains = item_domains.to(self.item_domains)
+
     def add(self, item_domains: Tensor) -> None:
         """Append items (n,) of domains that are there."""
         self.item_domains = torch.cat([self.item_domains, item_domains.to(self.item_domains)])

@@ -1,34 +1,43 @@
-"""New items of a run that goes on get rows, of those long out of use first."""
+"""New items of a run that goes on get rows, of those long out of use first, or vectors of their texts."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from hydrarec.data.domains import domains_of
 from hydrarec.data.rows import in_rows
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.items.rows import RowEncoder
 from hydrarec.items.table import ItemTable
+from hydrarec.items.text.items import TextItems
+from hydrarec.items.text.prompt import has_text, sentences
+from hydrarec.items.text.reader import TextReader
 from hydrarec.items.vocabulary import Admitted, Vocabulary
+from hydrarec.models.hydra import Hydra
 from hydrarec.models.neural import NeuralModel
+from hydrarec.progress import Progress, say
 from hydrarec.train.run import Run
 
 _DAY = 86_400
 
 
 def admit(
-    run: Run, model: NeuralModel, before: Dataset, whole: Dataset, keep_days: float
+    run: Run, model: NeuralModel, before: Dataset, whole: Dataset, keep_days: float, progress: Progress
 ) -> tuple[Dataset, np.ndarray, Admitted, dict[str, float]]:
-    """Give new items rows; the data in these rows, new events of each user (U,), what became of ids, and ages."""
+    """Give new items rows; the data in these rows, new events of each user (U,), what became of ids, and ages.
+
+    Raises:
+        InputError: there are no times, or a new item is of a domain that the run does not know.
+    """
     if not whole.has_times:
         raise InputError("the events have no times, so that nobody knows which items are out of use; train again")
-    table = run.items()
+    table, with_text = run.items(), isinstance(model.items, TextItems)
     vocabulary = Vocabulary(table["item"])
     ids = whole.item_table["item"].combine_chunks()
     fresh_events = np.bincount(whole.items, minlength=whole.n_items)
     fresh_events[: before.n_items] -= np.bincount(before.items, minlength=before.n_items)
-    today = fresh_events > 0
     last = np.full(whole.n_items, np.iinfo(np.int64).min)
     np.maximum.at(last, whole.items, whole.times)
     now = int(np.max(whole.times))
@@ -36,29 +45,63 @@ def admit(
     rows = vocabulary.rows(ids)
     used = np.full(len(vocabulary), np.iinfo(np.int64).max)  # what has no event is not out of use
     used[rows[rows >= 0]] = last[rows >= 0]
-    stale = np.flatnonzero(used < now - keep_days * _DAY)
-    admitted = vocabulary.admit(ids.filter(pa.array(today)), stale[np.argsort(used[stale], kind="stable")])
-    items = model.items
-    assert isinstance(items, ItemTable | RowEncoder)
-    items.renew(torch.from_numpy(admitted.reused))
-    items.add(admitted.grown)
-    if items.fallback is not None:
-        items.fallback.admit(torch.from_numpy(admitted.reused), admitted.grown)
+    # Text says what an item is however long nobody asked for it.
+    stale = np.flatnonzero((used < now - keep_days * _DAY) & (not with_text))
+    today = ids.filter(pa.array(fresh_events > 0))
+    admitted = vocabulary.admit(today, stale[np.argsort(used[stale], kind="stable")])
 
     rows = vocabulary.rows(ids)
-    data = in_rows(whole, rows, _item_table(vocabulary, whole, rows, table))
+    data = in_rows(whole, rows, _item_table(vocabulary, admitted, whole, rows, table))
+    _grow(run, model, data.item_table, admitted, progress)
     fresh = np.diff(whole.offsets)
     fresh[: before.n_users] -= np.diff(before.offsets)
     ages = (now - last[rows >= 0]) / _DAY
     return data, fresh, admitted, {"median": float(np.median(ages)), "max": float(ages.max())}
 
 
-def _item_table(vocabulary: Vocabulary, whole: Dataset, rows: np.ndarray, table: pa.Table) -> pa.Table:
-    """The run's item table in its new rows: what the data set says of each item."""
-    place = np.full(len(vocabulary), -1)
+def _grow(run: Run, model: NeuralModel, table: pa.Table, admitted: Admitted, progress: Progress) -> None:
+    """Let the model have the items of ``table``: those it had, but for what was reused, and others behind them."""
+    names, codes = domains_of(table)
+    known, _ = domains_of(run.items())
+    if names != known:
+        raise InputError(
+            f"the new events are of domain {', '.join(sorted({*names} - {*known}))}, and {run.path} knows "
+            f"{', '.join(known)}; `hydrarec adapt` trains it on another domain"
+        )
+    domains = None if codes is None else torch.from_numpy(codes)
+    items, first = model.items, table.num_rows - admitted.grown
+    if isinstance(items, TextItems):
+        texts = sentences(table.slice(first), run.settings.items.text)
+        there = has_text(texts)
+        if not there.all():
+            example = table["item"][first + int(there.argmin())].as_py()
+            say(
+                f"warning: {len(there) - int(there.sum()):,} new items have no text, such as {example}; "
+                "--items names a file that has it"
+            )
+        vectors = TextReader(run.settings.items, items).read(texts.filter(pa.array(there)), progress)
+        items.add(vectors, torch.from_numpy(there), None if domains is None else domains[first:])
+    else:
+        assert isinstance(items, ItemTable | RowEncoder)
+        items.renew(torch.from_numpy(admitted.reused))
+        items.add(admitted.grown)
+        if items.fallback is not None:
+            items.fallback.admit(torch.from_numpy(admitted.reused), admitted.grown)
+    if domains is not None and isinstance(model, Hydra) and model.domains is not None:
+        model.domains.assign(domains)
+
+
+def _item_table(
+    vocabulary: Vocabulary, admitted: Admitted, whole: Dataset, rows: np.ndarray, table: pa.Table
+) -> pa.Table:
+    """The run's item table in its new rows: what the data set says of each item, and where it is silent, the run."""
+    row = np.arange(len(vocabulary))
+    place = np.full(len(row), -1)
     place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
     said = whole.item_table.take(pa.array(place, mask=place < 0))
-    said = said.set_column(said.column_names.index("item"), "item", vocabulary.values)
-    events = pc.fill_null(said["events"], 0)
-    said = said.set_column(said.column_names.index("events"), "events", events)
-    return said.select([name for name in table.column_names if name in said.column_names])
+    held = table.take(pa.array(row, mask=(row >= len(table)) | np.isin(row, admitted.reused)))
+    columns = {name: said[name] for name in table.column_names if name in said.column_names}
+    for name in columns.keys() - {"item", "events"}:
+        columns[name] = pc.coalesce(said[name], held[name].cast(said[name].type))
+    columns |= {"item": vocabulary.values, "events": pc.fill_null(said["events"], 0)}
+    return pa.table(columns)

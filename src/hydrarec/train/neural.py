@@ -72,7 +72,7 @@ def fit_neural(
         domains = of_domains(measured.groups)
         return {**measured.metrics, **({"domains": domains} if domains else {})}
 
-    sets = _contrasted(settings, dataset, counts)
+    sets = contrasted(settings, dataset, counts)
     work = Work.of(model, dataset, counts, sets, tuning)
     if start.mode == "zero-shot":
         model.eval()
@@ -122,7 +122,7 @@ def selecting_protocol(protocol: Protocol) -> Protocol:
     return replace(protocol, cutoffs=tuple(sorted({*protocol.cutoffs, SELECTION_K})))
 
 
-def _contrasted(settings: Settings, dataset: Dataset, counts: np.ndarray) -> np.ndarray | None:
+def contrasted(settings: Settings, dataset: Dataset, counts: np.ndarray) -> np.ndarray | None:
     """(V,) sets of items that are told from each other: domains; None: there is one.
 
     Items that are known by their text and were never trained are a set of their own: as negatives of every event, they

@@ -19,6 +19,7 @@ from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.files import alone_in, whole_file, whole_folder
+from hydrarec.items.text.items import TextItems
 from hydrarec.losses.config import make_loss
 from hydrarec.machine import keep_freed_memory, peak_memory_bytes, usable_device
 from hydrarec.models.neural import NeuralModel
@@ -28,6 +29,7 @@ from hydrarec.train.admit import admit
 from hydrarec.train.grown_data import with_new_events
 from hydrarec.train.log import Log
 from hydrarec.train.loop import Fit
+from hydrarec.train.neural import contrasted
 from hydrarec.train.run import Run, describe_dataset, finish_run, open_run, write_config
 from hydrarec.train.settings import Settings
 from hydrarec.train.windows import training_windows
@@ -98,7 +100,7 @@ def continue_run(
         model = replace(run, path=folder).model()
         assert isinstance(model, NeuralModel)
         torch.manual_seed(settings.train.seed + run.dataset.get("days", 0) + 1)  # each day's new items are others
-        data, fresh, admitted, age = admit(run, model, before, whole, keep_days)
+        data, fresh, admitted, age = admit(run, model, before, whole, keep_days, progress)
         ends = np.asarray(data.offsets)[1:]
         model.to(place)
         metrics = _measure(model, data, ends - fresh, fresh, run, progress, place)
@@ -161,15 +163,8 @@ def _settings(run: Run, overrides: Sequence[str]) -> Settings:
             f"{run.path} holds {run.settings.name}, which is fitted by counting events and cannot go on from what it "
             "has; train it again on all events"
         )
-    if run.settings.items.kind != "table":
-        raise InputError(
-            f"{run.path} reads items' text, which a stream of events does not bring; "
-            "`hydrarec add-items` gives it new items, `hydrarec adapt` trains it on other data"
-        )
     if run.settings.items.storage == "mapped" and processes.world() > 1:
         raise InputError(f"{run.path} has its table in a file that one process writes; leave out torchrun and --procs")
-    if "domain" in run.items().column_names:
-        raise InputError(f"{run.path} has domains, and those are not continued yet; train again with all events")
     sections: dict[str, Any] = run.settings.to_dict()
     windows = "all" if run.settings.train.windows == "carried" else run.settings.train.windows
     sections["train"] |= {**_ONE_DAY, "windows": windows}
@@ -219,18 +214,26 @@ def _train(model: NeuralModel, data: Dataset, fresh: np.ndarray, settings: Setti
     """Train on windows that end in new events; the seconds it took."""
     ends = np.asarray(data.offsets)[1:]
     keep_freed_memory()
-    counts = torch.from_numpy(np.bincount(data.items, minlength=data.n_items))
+    counts = np.bincount(data.items, minlength=data.n_items)
+    known, sets = torch.from_numpy(counts > 0), contrasted(settings, data, counts)
     device = next(model.parameters()).device
     try:
         total = training_windows(data, ends, settings.train, fresh).events * settings.train.epochs
     except InputError:  # every user is new, and has one event
         return 0.0
-    training = Fit(model, settings.train, make_loss(settings.loss, counts.to(device)))
+    loss = make_loss(
+        settings.loss,
+        torch.from_numpy(counts).to(device),
+        None if sets is None else torch.from_numpy(sets).to(device),
+    )
+    if isinstance(model.items, TextItems) and model.items.table is not None:
+        model.items.known.copy_(known)
+    training = Fit(model, settings.train, loss)
     with progress.task("train", total=round(total), unit="events") as task:
         training.report = task.advance
         seconds = training.run(data, ends, fresh).seconds
     if model.items.fallback is not None:
-        model.items.fallback.known.copy_(counts > 0)
+        model.items.fallback.known.copy_(known)
     return seconds
 
 

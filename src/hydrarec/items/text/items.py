@@ -123,6 +123,8 @@ class TextItems(ItemEncoder):
         rows[has_text] = self._centred(vectors, fresh[has_text].long())
         self.vectors = torch.cat([self.vectors, rows])
         self.item_domains = torch.cat([self.item_domains, fresh])
+        if "gathered" in self._buffers:
+            self.gathered = torch.cat([self.gathered, self.gathered.new_zeros(n, self.gathered.shape[1])])
         if self.table is not None:
             self.table.add(n)
             self.known = torch.cat([self.known, self.known.new_zeros(n)])
