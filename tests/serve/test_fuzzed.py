@@ -95,7 +95,7 @@ def test_a_server_that_fails_is_found_out(answer, told, monkeypatch):
                 connection.shutdown(socket.SHUT_WR)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()
         found = fuzz(listener.getsockname()[1], range(2), seed=0)
         thread.join()

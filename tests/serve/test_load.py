@@ -72,7 +72,7 @@ def listening(answer):
         server.close()  # else it listens until Python looks for what holds itself
 
     port, stop = 0, asyncio.Event()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()), daemon=True)
     thread.start()
     ready.wait()
     try:

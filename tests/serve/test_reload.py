@@ -237,7 +237,7 @@ def test_models_that_change_under_concurrent_clients(trained, other, tmp_path):
     users, finished, chosen = [f"u{n}" for n in range(4)], [], []
     with served(link, "--state", tmp_path / "store") as server:
         post(server.client, *[(f"quiet-{n}", 3, FIRST) for n in range(300)])
-        threads = [threading.Thread(target=click, args=(user, server.url)) for user in users]
+        threads = [threading.Thread(target=click, args=(user, server.url), daemon=True) for user in users]
         for thread in threads:
             thread.start()
         for number in range(4):

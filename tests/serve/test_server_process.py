@@ -86,7 +86,7 @@ def test_concurrent_clients(plain):
             done.append(user)
 
     done = []
-    threads = [threading.Thread(target=click, args=(user,)) for user in users]
+    threads = [threading.Thread(target=click, args=(user,), daemon=True) for user in users]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -217,7 +217,7 @@ def test_killed_servers_lose_nothing_that_was_acknowledged(trained, tmp_path):
 
     for _ in range(3):
         server = Server(recommender.run.path, "--state", tmp_path)
-        threads = [threading.Thread(target=write, args=(user, server.url)) for user in users]
+        threads = [threading.Thread(target=write, args=(user, server.url), daemon=True) for user in users]
         for thread in threads:
             thread.start()
         enough = sum(acknowledged.values()) + draw.randint(1, 200)

@@ -104,7 +104,7 @@ def test_workers_that_add_the_same_item_at_once_agree(shop):
         items[1]["domain"] = "even"
         became.append(client.post("/items", json={"items": items}).json())
 
-    threads = [threading.Thread(target=add, args=each) for each in zip(clients, range(4), strict=True)]
+    threads = [threading.Thread(target=add, args=each, daemon=True) for each in zip(clients, range(4), strict=True)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -172,7 +172,7 @@ def asking(url, threads=4):
                 with suppress(httpx.HTTPError):  # its worker was killed
                     seen.append((recommended(client, "quiet-1")[0], began))
 
-    asked = [threading.Thread(target=ask) for _ in range(threads)]
+    asked = [threading.Thread(target=ask, daemon=True) for _ in range(threads)]
     for thread in asked:
         thread.start()
     try:
@@ -294,7 +294,7 @@ def test_workers_killed_while_they_write(trained, tmp_path):
 
     finished, draw = [], random.Random()
     with served(trained["plain"].run.path, "--state", tmp_path, "--workers", 2) as server:
-        threads = [threading.Thread(target=write, args=(number, server.url)) for number in range(4)]
+        threads = [threading.Thread(target=write, args=(number, server.url), daemon=True) for number in range(4)]
         for thread in threads:
             thread.start()
         for _ in range(KILLS):
