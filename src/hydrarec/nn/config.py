@@ -24,7 +24,6 @@ class EncoderConfig:
             item's own vector straight to the scorer, where it is most similar to itself.
         time_heads: heads a layer whose memory fades with time, together about twice as wide as d; only where time is
             read.
-        calendar: read the hour and the weekday of events and of the request; only where time is read.
         dropout: share of activations set to zero in training.
     """
 
@@ -39,7 +38,6 @@ class EncoderConfig:
     ffn: float = 2.0
     output_projection: bool = True
     time_heads: int = 8
-    calendar: bool = False
     dropout: float = 0.2
 
     @property

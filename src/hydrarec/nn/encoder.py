@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from hydrarec.data.batch import Batch
-from hydrarec.nn.calendar import CalendarFeatures
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.layer import HydraLayer
 from hydrarec.nn.mamba import HeadState
@@ -31,7 +30,6 @@ class HydraEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.time = TimeFeatures(config.d_model) if time else None
-        self.calendar = CalendarFeatures(config.d_model) if time and config.calendar else None
         n_timed = config.n_layers if time and config.time_heads else 0
         self.time_heads = nn.ModuleList(TimeHeads(config) for _ in range(n_timed))
         self.norm = RMSNorm(config.d_model)
@@ -75,8 +73,6 @@ class HydraEncoder(nn.Module):
         gaps = Gaps.of(batch, state) if self.time is not None else None
         if self.time is not None:
             x = x + self.time(gaps)
-        if self.calendar is not None:
-            x = x + self.calendar(batch.times, batch.request_times)
         h = self.norm(dropout(x, self.config.dropout, self.training))
         states, timed = [], []
         for i, layer in enumerate(self.layers):
