@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 FLOORS = [
     {"_version", "errors"},
     {"files", "extras", "config", "progress", "machine", "amount", "processes"},
+    {"sharing"},
     {"ops", "data", "launch"},  # none knows another
     {"nn", "items", "losses", "frames"},
     {"models", "asked"},
@@ -80,6 +81,7 @@ def test_data_knows_nothing_of_models():
         "errors",
         "files",
         "progress",
+        "sharing",
         "_version",
     }
 

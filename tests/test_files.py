@@ -10,7 +10,7 @@ import pytest
 
 from hydrarec import files
 from hydrarec.errors import HydrarecError, InputError
-from hydrarec.files import alone_in, read_json, whole_file, whole_folder, write_json
+from hydrarec.files import read_json, whole_file, whole_folder, write_json
 
 
 def names(folder):
@@ -56,45 +56,6 @@ def test_a_damaged_file_is_named_with_the_remedy(content, tmp_path):
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"value\.json .*; make it again"):
         read_json(path, remedy="make it again")
-
-
-def test_what_is_replaced_while_it_is_read_is_read_again(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    for path in (one, two):
-        write_json(path, 0)
-    began = []
-
-    def read():
-        found = [read_json(one, remedy="")]
-        began.append(found)
-        if len(began) < 3:  # another process writes both
-            for path in (one, two):
-                write_json(path, len(began))
-        if len(began) == 1:
-            raise HydrarecError("torn")
-        return [*found, read_json(two, remedy="")]
-
-    assert files.at_rest([one, two, tmp_path / "none"], read) == [2, 2]
-    with pytest.raises(HydrarecError, match="it is wrong"):
-        files.at_rest([one], Mock(side_effect=HydrarecError("it is wrong")))
-
-
-def test_one_process_at_a_time(tmp_path):
-    program = f"""
-import pathlib, sys
-from hydrarec.files import alone_in
-with alone_in(pathlib.Path({str(tmp_path)!r})):
-    print("inside", flush=True)
-    sys.stdin.read()
-"""
-    with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "inside\n"
-        with pytest.raises(InputError, match="another process is at work"), alone_in(tmp_path):
-            pass
-        other.kill()
-    with alone_in(tmp_path):
-        pass
 
 
 OVERWRITES = """

@@ -19,7 +19,7 @@ from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
-from hydrarec.files import at_rest, whole_folder
+from hydrarec.files import whole_folder
 from hydrarec.frames import like
 from hydrarec.items.vocabulary import Vocabulary
 from hydrarec.machine import usable_device
@@ -32,6 +32,7 @@ from hydrarec.progress import Progress, Silent, counter
 from hydrarec.retrieve.domain import of_domain
 from hydrarec.retrieve.exact import top_k
 from hydrarec.retrieve.users import best_items
+from hydrarec.sharing import at_rest
 from hydrarec.train.add_items import AddedItems, add_items
 from hydrarec.train.fit import fit
 from hydrarec.train.run import Run, files_of, open_run

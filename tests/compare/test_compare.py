@@ -15,7 +15,7 @@ from events import USERS, event_table, write_csv
 from hydrarec.cli import main
 from hydrarec.compare.values import unpack
 from hydrarec.errors import InputError
-from hydrarec.files import alone_in
+from hydrarec.sharing import alone_in
 
 SPEC = (HEAD + HYDRA + MARKOV).replace("seeds = [1, 2]", "seeds = [1, 4]")
 TRAIN_JSON = {"run", "protocol", "metrics", "parameters", "seconds", "peak_memory_bytes", "epochs", "fingerprint"}

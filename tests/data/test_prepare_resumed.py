@@ -10,8 +10,8 @@ from hydrarec.data.prepare import prepare
 from hydrarec.data.reading import pack
 from hydrarec.data.simulation.traffic import TrafficConfig, write_traffic
 from hydrarec.errors import HydrarecError, InputError
-from hydrarec.files import alone_in
 from hydrarec.progress import Silent
+from hydrarec.sharing import alone_in
 
 LOG = TrafficConfig(n_events=20_000, n_users=500, n_items=300, days=5)
 LEFT = ".set.unfinished"

@@ -15,9 +15,10 @@ from hydrarec.compare.plan import Job, Plan, Slot
 from hydrarec.compare.standing import Standing
 from hydrarec.errors import InputError
 from hydrarec.evaluate.metrics import SELECTION_METRIC
-from hydrarec.files import alone_in, read_json
+from hydrarec.files import read_json
 from hydrarec.machine import cores
 from hydrarec.progress import Progress
+from hydrarec.sharing import alone_in
 
 _LOOK = 0.3  # seconds between looks at the processes
 

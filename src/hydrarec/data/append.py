@@ -8,8 +8,8 @@ from hydrarec.data.days import FOLDER, join
 from hydrarec.data.prepare import prepare
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
-from hydrarec.files import alone_in
 from hydrarec.progress import Progress
+from hydrarec.sharing import alone_in
 
 
 def append(

@@ -34,8 +34,9 @@ from hydrarec.data.reading.stages import Stages
 from hydrarec.data.reading.watch import watch
 from hydrarec.data.store import Dataset, identity
 from hydrarec.errors import InputError
-from hydrarec.files import unfinished, whole_folder
+from hydrarec.files import whole_folder
 from hydrarec.progress import Progress, Silent
+from hydrarec.sharing import unfinished
 
 Log = Callable[[str], None]
 

@@ -10,13 +10,13 @@ import torch
 
 from hydrarec.data.new_items import read_new_items
 from hydrarec.errors import InputError
-from hydrarec.files import alone_in
 from hydrarec.items.text.items import TextItems
 from hydrarec.items.text.prompt import has_text, sentences
 from hydrarec.items.text.reader import TextReader
 from hydrarec.items.vocabulary import Vocabulary
 from hydrarec.models.neural import NeuralModel
 from hydrarec.progress import Progress, Silent
+from hydrarec.sharing import alone_in
 from hydrarec.train.grow import grow_model, grow_table
 from hydrarec.train.run import Run, change_items
 

@@ -18,13 +18,14 @@ from hydrarec.data.prefix import training_events
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import evaluate
-from hydrarec.files import alone_in, whole_file, whole_folder
+from hydrarec.files import whole_file, whole_folder
 from hydrarec.items.text.items import TextItems
 from hydrarec.losses.config import make_loss
 from hydrarec.machine import keep_freed_memory, peak_memory_bytes, usable_device
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
 from hydrarec.progress import Progress, counter
+from hydrarec.sharing import alone_in
 from hydrarec.train.admit import admit
 from hydrarec.train.grown_data import with_new_events
 from hydrarec.train.log import Log

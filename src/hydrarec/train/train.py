@@ -17,12 +17,13 @@ from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import Evaluation, evaluate
 from hydrarec.evaluate.metrics import SELECTION_METRIC
-from hydrarec.files import alone_in, whole_file
+from hydrarec.files import whole_file
 from hydrarec.machine import machine, peak_memory_bytes
 from hydrarec.models.contract import CountModel, Model
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
 from hydrarec.progress import Progress, counter
+from hydrarec.sharing import alone_in
 from hydrarec.train.checkpoint import Position
 from hydrarec.train.costs import costs
 from hydrarec.train.neural import fit_neural, selecting_protocol

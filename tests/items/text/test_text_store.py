@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from language_models import TITLES, item_tokenizer, needs_llm
 
 from hydrarec.errors import InputError
-from hydrarec.files import alone_in
 from hydrarec.items.text import store as store_module
 from hydrarec.items.text.store import TextStore
 from hydrarec.progress import Silent
+from hydrarec.sharing import alone_in
 
 pytestmark = needs_llm
 

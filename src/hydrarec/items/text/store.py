@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hydrarec.errors import InputError
-from hydrarec.files import alone_in
 from hydrarec.items.text.entries import KEY_BYTES, Entries
 from hydrarec.items.text.tokenizer import ItemTokenizer
 from hydrarec.progress import Progress, Silent
+from hydrarec.sharing import alone_in
 
 BATCH = 1024  # texts; as many are lost at most when a process dies
 

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from hydrarec.files import alone_in
 from hydrarec.items.text.backbone import Backbone
 from hydrarec.items.text.config import TextConfig
 from hydrarec.items.text.entries import Entries
 from hydrarec.items.text.store import TextStore
 from hydrarec.progress import Progress, Silent
+from hydrarec.sharing import alone_in
 
 BATCH = 256  # texts; as many are lost at most when a process dies
 

@@ -12,7 +12,6 @@ from types import FrameType
 
 import uvicorn
 
-from hydrarec.files import at_rest
 from hydrarec.progress import say
 from hydrarec.recommender import Recommender
 from hydrarec.serve.catalog.indexing import IndexChoice
@@ -24,6 +23,7 @@ from hydrarec.serve.reload import Reloader
 from hydrarec.serve.stores.disk import Durability
 from hydrarec.serve.stores.open import open_store
 from hydrarec.serve.workers.peers import Peers
+from hydrarec.sharing import at_rest
 from hydrarec.train.run import files_of
 
 STOP_SECONDS = 20  # for requests under way when the server is told to stop
