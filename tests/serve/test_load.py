@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import contextmanager
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -168,9 +169,30 @@ def test_as_fast_as_it_goes_and_in_words(trained, events, capsys, monkeypatch):
 def test_a_name_is_found_wherever_it_lies_in_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(soak, "_BLOCK", 16)
     (tmp_path / "empty").touch()
-    (tmp_path / "a").write_bytes(b"." * 10 + b"user-one" + b"." * 40 + b"user-two")
-    assert soak._named_in(tmp_path, ["user-two", "user-three", "user-one"]) == ["user-two", "user-one"]
+    (tmp_path / "a").write_bytes(b"." * 10 + b"load-one.0000" + b"load-" * 8 + b"load-load-two.0000")
+    names = ["load-two.0000", "load-three.0000", "load-one.0000"]
+    assert soak._named_in(tmp_path, names) == ["load-two.0000", "load-one.0000"]
     assert soak._named_in(tmp_path, []) == []
+
+
+def test_files_are_searched_once_more_when_a_search_took_long(tmp_path, monkeypatch):
+    """What it saw may have been from before the files were scrubbed."""
+    monkeypatch.setattr(soak, "_SCRUB_SECONDS", 0.05)
+    found = [["load-a.0000"], ["load-a.0000"], []]
+
+    def search(folder, names):
+        time.sleep(0.06)
+        return found.pop(0)
+
+    monkeypatch.setattr(soak, "_named_in", search)
+    long = soak.Soak(None, None, None, None)
+    long.erased = ["load-a.0000"]
+    monkeypatch.setattr(long, "_unknown", AsyncMock(return_value=True))
+    assert asyncio.run(long.still_there(tmp_path)) == ["load-a.0000"]
+    assert len(found) == 1
+    found.pop()
+    found += [["load-a.0000"], []]
+    assert asyncio.run(long.still_there(tmp_path)) == []
 
 
 def test_a_soak(readers, events, tmp_path, capsys):

@@ -300,10 +300,11 @@ def test_workers_killed_while_they_write(trained, tmp_path):
         for _ in range(KILLS):
             so_far = len(acknowledged)
             wait_for(lambda so_far=so_far: len(acknowledged) > so_far + 30)
-            time.sleep(0.6 + draw.uniform(0, 0.05))
-            gone = workers_of(server)[0]  # the older one; it is steady by now, and is started again at once
+            wait_for(lambda: len(both(server.url)) == 2)
+            time.sleep(1.05 + draw.uniform(0, 0.05))  # a worker that has been up for a second is started again at once
+            gone = draw.choice(workers_of(server))
             os.kill(gone, signal.SIGKILL)
-            wait_for(lambda gone=gone: gone not in workers_of(server) and len(workers_of(server)) == 2)
+            wait_for(lambda gone=gone: gone not in workers_of(server))
         done.set()
         for thread in threads:
             thread.join()

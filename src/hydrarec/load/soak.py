@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from itertools import count
@@ -12,7 +13,7 @@ from urllib.parse import quote
 from hydrarec.load.client import Answer, Client, NoAnswerError
 from hydrarec.load.counts import Counts
 from hydrarec.load.traffic import Traffic
-from hydrarec.load.users import Users
+from hydrarec.load.users import PREFIX, Users
 
 RELOAD_SECONDS, ITEM_SECONDS, ERASE_SECONDS = 20.0, 1.0, 0.5  # between two
 _SCRUB_SECONDS = 120.0  # until what was erased must be gone from files
@@ -50,9 +51,13 @@ class Soak:
         found = [name for name in self.erased if not await self._unknown(name)]
         if folder is None:
             return found
-        end = time.perf_counter() + _SCRUB_SECONDS
-        while (named := await asyncio.to_thread(_named_in, folder, self.erased)) and time.perf_counter() < end:
-            await asyncio.sleep(1.0)
+        end, named = time.perf_counter() + _SCRUB_SECONDS, self.erased
+        while named:
+            last = time.perf_counter() > end
+            named = await asyncio.to_thread(_named_in, folder, self.erased)
+            if last:
+                break
+            await asyncio.sleep(1.0 if named else 0.0)
         return sorted({*found, *named})
 
     async def _every(self, seconds: float, do: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -162,11 +167,16 @@ class Soak:
 
 
 def _named_in(folder: Path, names: list[str]) -> list[str]:
-    found, longest = set[str](), max((len(name.encode()) for name in names), default=0)
+    """Those of ``names`` that a file holds; all begin with ``PREFIX``."""
+    wanted, found = {name.encode() for name in names}, set[bytes]()
+    lengths = sorted({len(name) for name in wanted})
     for path in folder.rglob("*"):
         if path.is_file():
-            found |= {name for block in _blocks(path, longest) for name in names if name.encode() in block}
-    return [name for name in names if name in found]
+            for block in _blocks(path, max(lengths, default=0)):
+                for begins in re.finditer(re.escape(PREFIX.encode()), block):
+                    place = begins.start()
+                    found |= {block[place : place + length] for length in lengths} & wanted
+    return [name for name in names if name.encode() in found]
 
 
 def _blocks(path: Path, longest: int) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import numpy as np
 from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 
+PREFIX = "load-"  # of the names of all users: no real one's
 _DRAWN = 4096  # at once
 _NAME_LENGTH = 64  # characters of a user id of the data set in the name
 
@@ -17,7 +18,7 @@ _NAME_LENGTH = 64  # characters of a user id of the data set in the name
 @dataclass(slots=True)
 class User:
     """Attributes:
-    name: ``load-ID.NUMBER``: no real user's. The number tells a user from one of the same ID who was erased.
+    name: ``load-ID.NUMBER``. The number tells a user from one of the same ID who was erased.
     events: that the server has acknowledged.
     under_way: requests.
     """
@@ -83,4 +84,4 @@ class Users:
         return self._users.pop(rank)
 
     def _named(self, rank: int) -> User:
-        return User(f"load-{self._ids[rank]}.{self._numbers[rank]:04}")
+        return User(f"{PREFIX}{self._ids[rank]}.{self._numbers[rank]:04}")
