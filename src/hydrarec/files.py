@@ -65,7 +65,10 @@ def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; choose another name, or overwrite it (--overwrite)")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{path} cannot be made: {error.filename} is a file; choose another place") from error
     _remove_left_behind(path)
     place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     temporary = place / path.name

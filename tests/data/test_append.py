@@ -137,3 +137,13 @@ def test_the_command(tmp_path, capsys):
     assert (found["events"], found["items"], found["protocol"]) == (4, 3, "loo")
     assert main([*more, "--overwrite"]) == 2
     assert main(["prepare", str(tmp_path / "day.csv"), "--out", str(tmp_path / "none"), "--append"]) == 2
+
+
+def test_domains_that_were_not_there_are_named(tmp_path):
+    events = {"user": [1, 2], "item": [1, 2], "time": [5, 6]}
+    prepare({"books": pa.table(events), "tea": pa.table(events)}, tmp_path / "set")
+    lines = []
+    day = {"books": pa.table(events), "toys": pa.table(events)}
+    joined = append(day, tmp_path / "set", log=lines.append)
+    assert joined.domains == ["books", "tea", "toys"]
+    assert [line for line in lines if line.startswith("warning: toys are domains that were not there before")]

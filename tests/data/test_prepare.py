@@ -70,6 +70,23 @@ def test_an_existing_data_set_stays_without_overwrite(tmp_path):
     assert prepare(FRAME[1:], tmp_path / "set", overwrite=True).n_events == 4
 
 
+def test_nothing_but_a_data_set_is_overwritten(tmp_path):
+    source = tmp_path / "place" / "events.csv"
+    source.parent.mkdir()
+    FRAME.to_csv(source, index=False)
+    for out, message in ((source, "no data set"), (source.parent, "no data set"), (source / "x" / "y", "is a file")):
+        with pytest.raises(InputError, match=message):
+            prepare(source, out, overwrite=True)
+    prepare(FRAME, tmp_path / "set")
+    (tmp_path / "set" / "more.csv").write_bytes(source.read_bytes())
+    with pytest.raises(InputError, match="would be replaced"):
+        prepare(tmp_path / "set" / "more.csv", tmp_path / "set", overwrite=True)
+    (tmp_path / "empty").mkdir()
+    assert prepare(source, tmp_path / "empty", overwrite=True).n_events == 5
+    assert source.exists()
+    assert (tmp_path / "set" / "more.csv").exists()
+
+
 @pytest.mark.parametrize("memory", ["much", "4", "0GB", "-1GB", "4GBit"])
 def test_bad_memory(memory):
     with pytest.raises(InputError, match="write it like 4GB"):

@@ -4,11 +4,14 @@ import random
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hydrarec.data.prepare import prepare
 from hydrarec.data.reading import pack
 from hydrarec.data.simulation.traffic import TrafficConfig, write_traffic
+from hydrarec.data.store import Dataset
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.progress import Silent
 from hydrarec.sharing import alone_in
@@ -28,8 +31,8 @@ def log(tmp_path):
     return tmp_path / "log.parquet"
 
 
-def killed(folder, call, moment):
-    """Run ``prepare(log.parquet, set)``; it kills itself before or after the ``call``-th note of what is done."""
+def killed(folder, call, moment, what='"log.parquet", "set", min_item=2'):
+    """Run ``prepare`` of ``what``; it kills itself before or after the ``call``-th note of what is done."""
     program = """
 import os, signal, sys
 from pathlib import Path
@@ -50,8 +53,8 @@ def counting(*arguments, **options):
         file.write("read\\n")
     return read(*arguments, **options)
 Stages.note, module.read_events = killing, counting
-module.prepare("log.parquet", "set", min_item=2)
-"""
+module.prepare(WHAT)
+""".replace("WHAT", what)
     done = subprocess.run([sys.executable, "-c", program, str(call), moment], cwd=folder, check=False)
     assert done.returncode in (0, -9)
     return done.returncode == -9
@@ -68,6 +71,53 @@ def test_killed_again_and_again(tmp_path, log):
     dataset = prepare(log, tmp_path / "set", min_item=2, overwrite=True)
     assert dataset.fingerprint == prepare(log, min_item=2).fingerprint
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.parquet", "reads", "set"]
+
+
+def test_domains_and_item_text(tmp_path, log):
+    log.rename(tmp_path / "one.parquet")
+    write_traffic(LOG, tmp_path / "two.parquet", seed=3, progress=Silent())
+    pq.write_table(
+        pa.table({"item": [*range(1, 301)], "title": [f"No. {n}" for n in range(1, 301)]}), tmp_path / "items.parquet"
+    )
+    what = '["one.parquet", "two.parquet"], "set", items=["items.parquet", None], memory="200MB"'
+    for call in (4, 1, 1):  # after reading and counting, then between shards
+        assert killed(tmp_path, call, "after", what)
+    assert not killed(tmp_path, 100, "after", what)
+    assert (tmp_path / "reads").read_text().count("read") == 2
+    sources = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
+    expected = prepare(sources, items=[tmp_path / "items.parquet", None])
+    dataset = Dataset.open(tmp_path / "set")
+    assert dataset.fingerprint == expected.fingerprint
+    assert dataset.item_table == expected.item_table
+
+
+@pytest.mark.parametrize("how", ["execute", "stream"])
+def test_a_signal_during_a_query(tmp_path, log, how):
+    program = """
+import os, signal, sys, threading
+import hydrarec.data.prepare as module
+from hydrarec.cli import main
+from hydrarec.data.reading.engine import to_reader
+LONG = "SELECT hash(i) AS i FROM range(1000000000000) t(i) WHERE hash(i) < 5"
+def slow(connection, parts):
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    if sys.argv[1] == "execute":
+        connection.execute(LONG)
+    for batch in to_reader(connection, LONG, 1000):
+        pass
+module.merge = slow
+sys.exit(main(["prepare", "log.parquet", "--out", "set"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, how], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("hydrarec: interrupted; training and preparing go on")
+    assert (tmp_path / LEFT).exists()
+    lines = []
+    prepare(log, tmp_path / "set", log=lines.append)
+    assert lines[0] == "goes on with what an interrupted process had done"
 
 
 def stopped_at(monkeypatch, name, error):

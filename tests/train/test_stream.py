@@ -208,6 +208,8 @@ def test_domains(tmp_path):
     assert (told.items, told.evicted) == (12, 3)
     by_id = dict(zip(run.items()["item"].to_pylist(), run.model().domains.item_domains.tolist(), strict=True))
     assert [by_id[item] for item in (100, 101, 102)] == [1, 1, 1]
+    with pytest.raises(InputError, match="item 100 is of domain 'odd' in the data set and of 'even' in what is app"):
+        go_on(run, in_shops(events(10, 10.5, 2, base=100), lambda item: "even"), columns={"domain": "shop"})
     kept = {path: path.read_bytes() for path in run.path.rglob("*.parquet")}
     with pytest.raises(InputError, match=r"new events are of domain third, and .* knows even, odd"):
         go_on(run, in_shops(events(10, 10.5, 2, base=200), lambda item: "third"), columns={"domain": "shop"})
@@ -225,6 +227,9 @@ def test_bad_runs(tmp_path, run):
     with pytest.raises(InputError, match="is not a run folder"):
         continue_run(tmp_path / "nothing", events(1, 2, 8), progress=Silent())
     assert not (tmp_path / "nothing").exists()
+    for days in (-1.0, float("nan")):
+        with pytest.raises(InputError, match=f"--keep-days is {days}"):
+            go_on(run, events(1, 2, 8), keep_days=days)
 
 
 def test_the_command(run, tmp_path, capsys):

@@ -34,6 +34,8 @@ def append(
         if columns.get(name, 1) > 1:
             raise InputError(f"--{name.replace('_', '-')} cannot be told from one day; it goes with a new data set")
     day = prepare(source, protocol=base.protocol, least_items=1, log=log, progress=progress, **columns)
+    if (new := sorted({*day.domains} - {*base.domains})) and log is not None:
+        log(f"warning: {', '.join(new)} are domains that were not there before: sources are called after their files")
     with alone_in(out / FOLDER, wait=True):
         base = Dataset.open(out)  # another process may have added a day
         join(base, day)

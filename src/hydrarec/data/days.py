@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hydrarec.data.describe import describe_events
+from hydrarec.data.domains import DOMAIN
 from hydrarec.data.neighbours import same_user
 from hydrarec.errors import InputError
 
@@ -39,7 +40,8 @@ def join(base: D, day: "Dataset") -> D:
     ):
         if here != there:
             raise InputError(
-                f"the data set has {'' if here else 'no '}{name}, and {place} {'has none' if here else 'has'}"
+                f"the data set has {'' if here else 'no '}{name}, and {place} {'has none' if here else 'has'}; "
+                "give it in the same columns, and files of domains under the same names"
             )
     item_table, items = _extend(base.item_table, day.item_table, "item")
     user_table, users = _extend(base.user_table, day.user_table, "user")
@@ -85,6 +87,21 @@ def described(joined: D) -> D:
     return replace(joined, statistics={**joined.statistics, **facts})
 
 
+def _refuse_another_domain(known: pa.Table, more: pa.Table, rows: np.ndarray) -> None:
+    """Raise an ``InputError`` where an item (``rows`` are those of ``more``) has moved to another domain."""
+    if DOMAIN not in known.column_names or DOMAIN not in more.column_names:
+        return
+    there = pa.array(rows >= 0)
+    before = known[DOMAIN].take(pa.array(rows[rows >= 0])).cast(pa.string())
+    now = more[DOMAIN].filter(there).cast(pa.string())
+    if (other := pc.index(pc.not_equal(before, now), True).as_py()) >= 0:
+        item, old, new = (each[other].as_py() for each in (more["item"].filter(there), before, now))
+        raise InputError(
+            f"item {item!r} is of domain {old!r} in the data set and of {new!r} in what is appended; "
+            "an item belongs to one domain"
+        )
+
+
 def _extend(known: pa.Table, more: pa.Table, name: str) -> tuple[pa.Table, np.ndarray]:
     """The table with the rows of ``more`` that are new behind its own, and the row there of each row of ``more``."""
     ids, asked = known[name].combine_chunks(), more[name].combine_chunks()
@@ -92,6 +109,7 @@ def _extend(known: pa.Table, more: pa.Table, name: str) -> tuple[pa.Table, np.nd
         kinds = ["whole numbers" if pa.types.is_integer(each.type) else "text" for each in (ids, asked)]
         raise InputError(f"{name} ids are {kinds[0]} in the data set and {kinds[1]} in what is appended")
     rows = np.asarray(pc.fill_null(pc.index_in(asked, ids), -1), np.int64)
+    _refuse_another_domain(known, more, rows)
     events = known["events"].to_numpy().copy()
     events[rows[rows >= 0]] += more["events"].to_numpy()[rows >= 0]
     grown = known.set_column(known.column_names.index("events"), "events", pa.array(events))

@@ -18,8 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from hydrarec._version import __version__
+from hydrarec.amount import amount
 from hydrarec.data.describe import describe_events
 from hydrarec.data.fingerprint import fingerprint
+from hydrarec.data.folder import is_dataset
 from hydrarec.data.protocol import Protocol, SplitName
 from hydrarec.data.reading.engine import engine, to_table
 from hydrarec.data.reading.events import Events, read_events
@@ -87,7 +89,7 @@ def prepare(
         memory: what the process may take, such as ``"4GB"``; None: half of the machine's memory, at most 4 GB. Beyond
             it, work goes on on disk, beside ``out``.
         threads: None: as many as the machine has.
-        overwrite: replace ``out`` if it exists.
+        overwrite: replace ``out`` if it exists; only a data set is replaced.
         least_items: fewer are refused: there would be nothing to choose from.
         log: told what was chosen and found, a line at a time.
         progress: shows how far the work is.
@@ -95,12 +97,10 @@ def prepare(
     Raises:
         InputError: bad input; the message names the place and the remedy. HydrarecError: the disk is full, or
             ``memory`` does not suffice. In either case ``out`` is as it was before. Where a process that read files was
-            killed or interrupted, the same call goes on with what it had read, counted and written (other calls
-            for the same ``out`` remove that); data frames are read again.
+            killed or interrupted, the same call goes on with what it had read, counted and written (one for other
+            files, or otherwise, removes that); data frames are read again.
     """
-    for name, least in (("min-user", min_user), ("min-item", min_item)):
-        if least < 1:
-            raise InputError(f"--{name} is {least}; it must be at least 1, which drops nothing")
+    _check_limits(min_user, min_item, memory)
     sources = by_name(source)
     texts = texts_of(items, sources)
     protocol = protocol if isinstance(protocol, Protocol) else Protocol.named(protocol)
@@ -134,12 +134,31 @@ def prepare(
         with tempfile.TemporaryDirectory(prefix="hydrarec-") as scratch:
             fill(Path(scratch), Path(scratch), None)
             return _in_memory(Dataset.open(scratch))
+    _refuse_to_replace(Path(out), sources)
     with (
         whole_folder(Path(out), overwrite=overwrite) as folder,
         _workplace(Path(out), folder, sources, [roles, min_user, min_item]) as (work, database),
     ):
         fill(folder, work, database)
     return Dataset.open(out)
+
+
+def _check_limits(min_user: int, min_item: int, memory: str | None) -> None:
+    for name, least in (("min-user", min_user), ("min-item", min_item)):
+        if least < 1:
+            raise InputError(f"--{name} is {least}; it must be at least 1, which drops nothing")
+    if memory is not None:
+        amount(memory, "--memory")
+
+
+def _refuse_to_replace(out: Path, sources: Mapping[str, Any]) -> None:
+    """Raise an ``InputError`` where ``out`` is something else than a data set, or holds the sources."""
+    if out.exists() and not is_dataset(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} exists and is no data set; choose another name")
+    for source in sources.values():
+        for file in [] if is_frame(source) else files_of(source):
+            if out.resolve() in (file.resolve(), *file.resolve().parents):
+                raise InputError(f"{file} lies in {out}, which would be replaced; choose another name")
 
 
 @contextmanager

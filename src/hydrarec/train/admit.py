@@ -77,7 +77,7 @@ def _grow(run: Run, model: NeuralModel, table: pa.Table, admitted: Admitted, pro
             example = table["item"][first + int(there.argmin())].as_py()
             say(
                 f"warning: {len(there) - int(there.sum()):,} new items have no text, such as {example}; "
-                "--items names a file that has it"
+                f"hydrarec add-items {run.path} FILE brings it"
             )
         vectors = TextReader(run.settings.items, items).read(texts.filter(pa.array(there)), progress)
         items.add(vectors, torch.from_numpy(there), None if domains is None else domains[first:])
@@ -94,7 +94,7 @@ def _grow(run: Run, model: NeuralModel, table: pa.Table, admitted: Admitted, pro
 def _item_table(
     vocabulary: Vocabulary, admitted: Admitted, whole: Dataset, rows: np.ndarray, table: pa.Table
 ) -> pa.Table:
-    """The run's item table in its new rows: what the data set says of each item, and where it is silent, the run."""
+    """The run's item table in its new rows: what the run says of items it keeps, and else the data set."""
     row = np.arange(len(vocabulary))
     place = np.full(len(row), -1)
     place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
@@ -102,6 +102,6 @@ def _item_table(
     held = table.take(pa.array(row, mask=(row >= len(table)) | np.isin(row, admitted.reused)))
     columns = {name: said[name] for name in table.column_names if name in said.column_names}
     for name in columns.keys() - {"item", "events"}:
-        columns[name] = pc.coalesce(said[name], held[name].cast(said[name].type))
+        columns[name] = pc.coalesce(held[name].cast(said[name].type), said[name])
     columns |= {"item": vocabulary.values, "events": pc.fill_null(said["events"], 0)}
     return pa.table(columns)

@@ -91,6 +91,8 @@ def continue_run(
         InputError: the run cannot be continued, or the events do not go with its own.
     """
     began = time.monotonic()
+    if not keep_days >= 0:
+        raise InputError(f"--keep-days is {keep_days}; it must not be negative")
     _settings(open_run(path), overrides)  # what cannot go on gets no lock and no copy
     with _next(path) as folder:
         run = replace(open_run(folder), path=path)
@@ -100,6 +102,7 @@ def continue_run(
         whole = _whole(path, before, source, folder, dict(columns or {}))
         model = replace(run, path=folder).model()
         assert isinstance(model, NeuralModel)
+        processes.total(torch.zeros(1))  # all have read the folder, which is gone when one of them fails
         torch.manual_seed(settings.train.seed + run.dataset.get("days", 0) + 1)  # each day's new items are others
         data, fresh, admitted, age = admit(run, model, before, whole, keep_days, progress)
         ends = np.asarray(data.offsets)[1:]

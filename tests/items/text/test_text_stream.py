@@ -78,15 +78,15 @@ def test_new_items_come_with_their_text(trained, changes, tmp_path):
 
 def test_an_item_that_was_added_before_its_first_event_keeps_its_row(trained):
     run = trained()
-    add_items(run, pa.table({"item": [50, 60], "title": ["Rose soap", "Blue tea"]}))
+    add_items(run, pa.table({"item": [50, 60, 3], "title": ["Rose soap", "Blue tea", "Green tea"]}))
     run = open_run(run.path)
-    before = run.model().items.vectors[8:].clone()
+    before = run.model().items.vectors.clone()
     run, day = go_on(run, events(20, 30, [3, 60]))
     assert (day.items, day.new) == (10, 0)
     assert run.items()["item"].to_pylist() == [*range(8), 50, 60]
-    assert run.items()["title"].to_pylist()[8:] == ["Rose soap", "Blue tea"]
+    assert run.items()["title"].to_pylist() == [*TITLES[:3], "Green tea", *TITLES[4:], "Rose soap", "Blue tea"]
     assert run.items()["events"].to_pylist()[8:] == [0, 100]
-    assert torch.equal(run.model().items.vectors[8:], before)
+    assert torch.equal(run.model().items.vectors, before)
 
 
 def test_new_items_without_text_are_named(trained, capsys):

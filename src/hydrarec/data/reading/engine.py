@@ -42,7 +42,8 @@ def engine(
         if threads is not None:
             connection.execute("SET threads = $1", [threads])
         _limit(connection, memory)
-        yield connection
+        with _interrupts():
+            yield connection
     except duckdb.OutOfMemoryException as error:
         raise HydrarecError(
             f"the work does not fit into memory and disk ({first_line(error)}); raise --memory or free disk space"
@@ -59,6 +60,17 @@ def engine(
 def disk_is_full(error: duckdb.Error) -> bool:
     """Whether DuckDB says that nothing more can be written."""
     return any(sign in str(error) for sign in _FULL_DISK)
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """What stops a query stops the program, whatever DuckDB, or Arrow that asks it, makes of the signal."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, duckdb.InterruptException) or "Query interrupted" in str(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _connect(database: Path | None) -> duckdb.DuckDBPyConnection:

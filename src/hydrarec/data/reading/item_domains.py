@@ -31,7 +31,8 @@ def join_domains(
         InputError: an item has events in two domains.
     """
     connection.execute(
-        "CREATE TABLE item_domains AS SELECT item AS id, min(domain) AS low, max(domain) AS high FROM events GROUP BY 1"
+        "CREATE OR REPLACE TABLE item_domains AS "
+        "SELECT item AS id, min(domain) AS low, max(domain) AS high FROM events GROUP BY 1"
     )
     row = first_row(connection, "SELECT id, low, high FROM item_domains WHERE low <> high ORDER BY id LIMIT 1")
     if row is not None:

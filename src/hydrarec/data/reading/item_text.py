@@ -61,7 +61,7 @@ def join_text(
         ids = f"{literal(text.prefix)} || item" if text.prefix else "item"
         selected = "".join(f", {quote(name)}" for name in columns)
         selects.append(f"SELECT {ids} AS item{selected} FROM {table}")
-    connection.execute(f"CREATE VIEW item_text AS {' UNION ALL BY NAME '.join(selects)}")
+    connection.execute(f"CREATE OR REPLACE VIEW item_text AS {' UNION ALL BY NAME '.join(selects)}")
     connection.register("item_counts", items)
     selected = "".join(f", item_text.{quote(name)}" for name in named.values())
     joined = to_table(
@@ -96,7 +96,7 @@ def read_text(connection: duckdb.DuckDBPyConnection, text: ItemText, table: str)
     )
     opened.load(
         connection,
-        f"CREATE TABLE {table} AS SELECT try_cast({quote(id_name)} AS {text.kind}) AS item{selected}, "
+        f"CREATE OR REPLACE TABLE {table} AS SELECT try_cast({quote(id_name)} AS {text.kind}) AS item{selected}, "
         f"{quote(id_name)} IS NULL AS missing FROM {opened.relation}",
     )
     _refuse_bad_ids(connection, table, opened.name, id_name)

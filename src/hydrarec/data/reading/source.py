@@ -58,7 +58,7 @@ class Source:
         """
         try:
             connection.execute(statement)
-        except duckdb.OutOfMemoryException:
+        except (duckdb.OutOfMemoryException, duckdb.InterruptException):
             raise
         except duckdb.Error as error:
             if disk_is_full(error):  # the spill folder's disk, not the source
