@@ -139,6 +139,17 @@ def test_the_command(tmp_path, capsys):
     assert main(["prepare", str(tmp_path / "day.csv"), "--out", str(tmp_path / "none"), "--append"]) == 2
 
 
+def test_text_that_comes_later(tmp_path):
+    events = {"user": [1, 2, 1], "item": [1, 2, 3], "time": [5, 6, 7]}
+    text = pa.table({"item": [1, 2], "title": ["One", None], "colour": [None, None]})
+    prepare(pa.table(events), tmp_path / "set", items=text)
+    day = pa.table({"item": [3, 2, 1, 4], "title": ["Three", "Two", "Uno", "Four"]})
+    more = pa.table({"user": [1, 2, 3, 3], "item": [1, 2, 3, 4], "time": [8, 9, 10, 11]})
+    joined = append(more, tmp_path / "set", items=day)
+    assert joined.item_table["title"].to_pylist() == ["One", "Two", "Three", "Four"]
+    assert joined.item_table["events"].to_pylist() == [2, 2, 2, 1]
+
+
 def test_domains_that_were_not_there_are_named(tmp_path):
     events = {"user": [1, 2], "item": [1, 2], "time": [5, 6]}
     prepare({"books": pa.table(events), "tea": pa.table(events)}, tmp_path / "set")

@@ -87,6 +87,17 @@ def described(joined: D) -> D:
     return replace(joined, statistics={**joined.statistics, **facts})
 
 
+def _with_text(known: pa.Table, more: pa.Table, rows: np.ndarray) -> pa.Table:
+    """``known`` with the text that ``more``, whose items are its ``rows``, brings of items without."""
+    place = np.full(known.num_rows, -1)
+    place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+    said = more.take(pa.array(place, mask=place < 0))
+    for number, name in enumerate(known.column_names):
+        if name in more.column_names and pa.types.is_string(known[name].type) and known[name].null_count:
+            known = known.set_column(number, name, pc.coalesce(known[name], said[name].cast(pa.string())))
+    return known
+
+
 def _refuse_another_domain(known: pa.Table, more: pa.Table, rows: np.ndarray) -> None:
     """Raise an ``InputError`` where an item (``rows`` are those of ``more``) has moved to another domain."""
     if DOMAIN not in known.column_names or DOMAIN not in more.column_names:
@@ -112,7 +123,7 @@ def _extend(known: pa.Table, more: pa.Table, name: str) -> tuple[pa.Table, np.nd
     _refuse_another_domain(known, more, rows)
     events = known["events"].to_numpy().copy()
     events[rows[rows >= 0]] += more["events"].to_numpy()[rows >= 0]
-    grown = known.set_column(known.column_names.index("events"), "events", pa.array(events))
+    grown = _with_text(known.set_column(known.column_names.index("events"), "events", pa.array(events)), more, rows)
     fresh = more.filter(pa.array(rows < 0)).select([each for each in more.column_names if each in known.column_names])
     rows[rows < 0] = known.num_rows + np.arange(fresh.num_rows)
     return pa.concat_tables([grown, fresh], promote_options="default"), rows

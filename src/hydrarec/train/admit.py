@@ -71,15 +71,21 @@ def _grow(run: Run, model: NeuralModel, table: pa.Table, admitted: Admitted, pro
     domains = None if codes is None else torch.from_numpy(codes)
     items, first = model.items, table.num_rows - admitted.grown
     if isinstance(items, TextItems):
-        texts = sentences(table.slice(first), run.settings.items.text)
+        texts = sentences(table, run.settings.items.text)
+        reader, late = TextReader(run.settings.items, items), _late(run, texts.slice(0, first))
+        if len(late):
+            items.vectors = items.with_vectors(
+                torch.from_numpy(late), reader.read(texts.take(pa.array(late)), progress)
+            )
+        texts = texts.slice(first)
         there = has_text(texts)
         if not there.all():
             example = table["item"][first + int(there.argmin())].as_py()
             say(
                 f"warning: {len(there) - int(there.sum()):,} new items have no text, such as {example}; "
-                f"hydrarec add-items {run.path} FILE brings it"
+                f"hydrarec add-items {run.path} FILE brings it, or a later day with --items"
             )
-        vectors = TextReader(run.settings.items, items).read(texts.filter(pa.array(there)), progress)
+        vectors = reader.read(texts.filter(pa.array(there)), progress)
         items.add(vectors, torch.from_numpy(there), None if domains is None else domains[first:])
     else:
         assert isinstance(items, ItemTable | RowEncoder)
@@ -89,6 +95,11 @@ def _grow(run: Run, model: NeuralModel, table: pa.Table, admitted: Admitted, pro
             items.fallback.admit(torch.from_numpy(admitted.reused), admitted.grown)
     if domains is not None and isinstance(model, Hydra) and model.domains is not None:
         model.domains.assign(domains)
+
+
+def _late(run: Run, texts: pa.Array) -> np.ndarray:
+    """(n,) int64, the run's items that had no text and now have that of ``texts`` (V,)."""
+    return np.flatnonzero(~has_text(sentences(run.items(), run.settings.items.text)) & has_text(texts))
 
 
 def _item_table(

@@ -95,3 +95,10 @@ def test_new_items_without_text_are_named(trained, capsys):
     assert "warning: 2 new items have no text, such as 11" in capsys.readouterr().err
     assert run.model().items.vectors[8:].abs().max() == 0
     assert len(Recommender.load(run.path).recommend([[3, 11]], k=3)) == 3
+    late = pa.table({"item": [11, 3], "title": ["Other tea", "Not its name"]})
+    run, day = go_on(run, events(30, 40, [3, 11]), columns={"items": late})
+    assert day.new == 0
+    assert run.items()["title"].to_pylist() == [*TITLES, "Other tea", None]
+    vectors = run.model().items.vectors
+    assert vectors[8].norm() > 0
+    assert vectors[9].abs().max() == 0
