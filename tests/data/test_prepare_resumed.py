@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -91,25 +92,22 @@ def test_domains_and_item_text(tmp_path, log):
     assert dataset.item_table == expected.item_table
 
 
-@pytest.mark.parametrize("how", ["execute", "stream"])
-def test_a_signal_during_a_query(tmp_path, log, how):
+def test_a_signal_while_rows_come(tmp_path, log):
     program = """
 import os, signal, sys, threading
 import hydrarec.data.prepare as module
 from hydrarec.cli import main
 from hydrarec.data.reading.engine import to_reader
-LONG = "SELECT hash(i) AS i FROM range(1000000000000) t(i) WHERE hash(i) < 5"
+LONG = "SELECT hash(i) AS i FROM range(1000000000000) t(i)"
 def slow(connection, parts):
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-    if sys.argv[1] == "execute":
-        connection.execute(LONG)
     for batch in to_reader(connection, LONG, 1000):
         pass
 module.merge = slow
 sys.exit(main(["prepare", "log.parquet", "--out", "set"]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, how], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
@@ -118,6 +116,18 @@ sys.exit(main(["prepare", "log.parquet", "--out", "set"]))
     lines = []
     prepare(log, tmp_path / "set", log=lines.append)
     assert lines[0] == "goes on with what an interrupted process had done"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("Query interrupted"), duckdb.InterruptException("Interrupted!"), OSError("Query interrupted")],
+)
+def test_what_duckdb_makes_of_a_signal_is_one(tmp_path, log, monkeypatch, error):
+    with monkeypatch.context() as patch:
+        stopped_at(patch, "write_arrays", error)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(log, tmp_path / "set")
+    assert (tmp_path / LEFT).exists()
 
 
 def stopped_at(monkeypatch, name, error):
