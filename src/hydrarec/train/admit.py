@@ -52,17 +52,19 @@ def admit(
 
     rows = vocabulary.rows(ids)
     data = in_rows(whole, rows, _item_table(vocabulary, admitted, whole, rows, table))
-    _grow(run, model, data.item_table, admitted, progress)
+    _grow(run, model, table, data.item_table, admitted, progress)
     fresh = np.diff(whole.offsets)
     fresh[: before.n_users] -= np.diff(before.offsets)
     ages = (now - last[rows >= 0]) / _DAY
     return data, fresh, admitted, {"median": float(np.median(ages)), "max": float(ages.max())}
 
 
-def _grow(run: Run, model: NeuralModel, table: pa.Table, admitted: Admitted, progress: Progress) -> None:
-    """Let the model have the items of ``table``: those it had, but for what was reused, and others behind them."""
+def _grow(
+    run: Run, model: NeuralModel, held: pa.Table, table: pa.Table, admitted: Admitted, progress: Progress
+) -> None:
+    """Let the model have the items of ``table``: those it had, ``held``, but for what was reused, and others behind."""
     names, codes = domains_of(table)
-    known, _ = domains_of(run.items())
+    known, _ = domains_of(held)
     if names != known:
         raise InputError(
             f"the new events are of domain {', '.join(sorted({*names} - {*known}))}, and {run.path} knows "
@@ -72,7 +74,9 @@ def _grow(run: Run, model: NeuralModel, table: pa.Table, admitted: Admitted, pro
     items, first = model.items, table.num_rows - admitted.grown
     if isinstance(items, TextItems):
         texts = sentences(table, run.settings.items.text)
-        reader, late = TextReader(run.settings.items, items), _late(run, texts.slice(0, first))
+        reader = TextReader(run.settings.items, items)
+        without = ~has_text(sentences(held, run.settings.items.text))
+        late = np.flatnonzero(without & has_text(texts.slice(0, first)))  # what a later day brings
         if len(late):
             items.vectors = items.with_vectors(
                 torch.from_numpy(late), reader.read(texts.take(pa.array(late)), progress)
@@ -95,11 +99,6 @@ def _grow(run: Run, model: NeuralModel, table: pa.Table, admitted: Admitted, pro
             items.fallback.admit(torch.from_numpy(admitted.reused), admitted.grown)
     if domains is not None and isinstance(model, Hydra) and model.domains is not None:
         model.domains.assign(domains)
-
-
-def _late(run: Run, texts: pa.Array) -> np.ndarray:
-    """(n,) int64, the run's items that had no text and now have that of ``texts`` (V,)."""
-    return np.flatnonzero(~has_text(sentences(run.items(), run.settings.items.text)) & has_text(texts))
 
 
 def _item_table(
