@@ -18,7 +18,6 @@ from hydrarec.evaluate.evaluate import Evaluation
 from hydrarec.evaluate.groups import of_domains
 from hydrarec.evaluate.metrics import SELECTION_K, SELECTION_METRIC
 from hydrarec.items.make import new_items
-from hydrarec.losses.config import make_loss
 from hydrarec.machine import keep_freed_memory
 from hydrarec.models.neural import NeuralModel
 from hydrarec.progress import Progress
@@ -27,8 +26,8 @@ from hydrarec.train.costs import costs
 from hydrarec.train.flops import Work, flops
 from hydrarec.train.log import Log
 from hydrarec.train.loop import Fit
+from hydrarec.train.objective import contrasted, loss_of
 from hydrarec.train.run import Run, open_run
-from hydrarec.train.settings import Settings
 from hydrarec.train.start import Shared, StartConfig, freeze, hash_of_weights, take_over
 from hydrarec.train.windows import training_windows
 
@@ -83,11 +82,7 @@ def fit_neural(
     fit = Fit(
         model,
         config,
-        make_loss(
-            settings.loss,
-            torch.from_numpy(counts).to(device),
-            None if sets is None else torch.from_numpy(sets).to(device),
-        ),
+        loss_of(settings, counts, sets, device),
         validate=validate if len(parts.valid) else None,
         checkpoints=run.checkpoints,
         log=Log(run.path / "log.jsonl"),
@@ -120,19 +115,6 @@ def _facts(position: Position, model: NeuralModel, work: Work) -> dict[str, Any]
 def selecting_protocol(protocol: Protocol) -> Protocol:
     """What validates: the metric that chooses the weights is there, whatever else the protocol asks for."""
     return replace(protocol, cutoffs=tuple(sorted({*protocol.cutoffs, SELECTION_K})))
-
-
-def contrasted(settings: Settings, dataset: Dataset, counts: np.ndarray) -> np.ndarray | None:
-    """(V,) sets of items that are told from each other: domains; None: there is one.
-
-    Items that are known by their text and were never trained are a set of their own: as negatives of every event, they
-    would be taught never to be recommended.
-    """
-    sets = dataset.item_domains
-    if settings.items.kind != "table" and not counts.all():
-        sets = np.zeros(dataset.n_items, np.int64) if sets is None else sets.astype(np.int64)
-        sets = np.where(counts > 0, sets, sets.max() + 1)
-    return sets
 
 
 def _start_from(start: StartConfig, model: NeuralModel, dataset: Dataset) -> None:

@@ -20,7 +20,6 @@ from hydrarec.errors import InputError
 from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.files import whole_file, whole_folder
 from hydrarec.items.text.items import TextItems
-from hydrarec.losses.config import make_loss
 from hydrarec.machine import keep_freed_memory, peak_memory_bytes, usable_device
 from hydrarec.models.neural import NeuralModel
 from hydrarec.models.registry import model_classes
@@ -30,7 +29,7 @@ from hydrarec.train.admit import admit
 from hydrarec.train.grown_data import with_new_events
 from hydrarec.train.log import Log
 from hydrarec.train.loop import Fit
-from hydrarec.train.neural import contrasted
+from hydrarec.train.objective import contrasted, loss_of
 from hydrarec.train.run import Run, describe_dataset, finish_run, open_run, write_config
 from hydrarec.train.settings import Settings
 from hydrarec.train.windows import training_windows
@@ -225,14 +224,9 @@ def _train(model: NeuralModel, data: Dataset, fresh: np.ndarray, settings: Setti
         total = training_windows(data, ends, settings.train, fresh).events * settings.train.epochs
     except InputError:  # every user is new, and has one event
         return 0.0
-    loss = make_loss(
-        settings.loss,
-        torch.from_numpy(counts).to(device),
-        None if sets is None else torch.from_numpy(sets).to(device),
-    )
     if isinstance(model.items, TextItems) and model.items.table is not None:
         model.items.known.copy_(known)
-    training = Fit(model, settings.train, loss)
+    training = Fit(model, settings.train, loss_of(settings, counts, sets, device))
     with progress.task("train", total=round(total), unit="events") as task:
         training.report = task.advance
         seconds = training.run(data, ends, fresh).seconds
