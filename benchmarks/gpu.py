@@ -77,10 +77,6 @@ def cases(users: int, length: int, device: str) -> dict[str, tuple[Run, Run, lis
     def plain_conv(x: Tensor, weight: Tensor, bias: Tensor, state: Tensor) -> Tensor:
         return F.silu(causal_conv(x, weight, bias, offsets, state)[0])
 
-    def plain_interaction(y: Tensor, z: Tensor) -> Tensor:
-        turned = rotate(F.silu(z), positions)
-        return y + turned + y * turned
-
     plain, wide = packed(scan_chunked), E + 2 * N
     return {
         "mamba2 bfloat16": (packed(scan_ssd, operands=torch.bfloat16), plain, scan(2)),
@@ -103,8 +99,8 @@ def cases(users: int, length: int, device: str) -> dict[str, tuple[Run, Run, lis
         ),
         "swiglu": (swiglu, lambda x: F.silu(x[:, :128]) * x[:, 128:], [normal(T, 256)]),
         "interact": (
-            lambda y, z: interact(y, z, positions),
-            plain_interaction,
+            lambda y, z: interact(y, z, positions, 0.5),
+            lambda y, z: y * rotate(F.silu(z), positions) * 0.5,
             [normal(T, G, 16), normal(T, G, 16)],
         ),
     }

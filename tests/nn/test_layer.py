@@ -81,8 +81,8 @@ def expected(layer, config, hs, positions):
     Y = [mamba(p, head, config, [paths[0, head] for paths in both]) for head in range(v)]
     out = []
     for t, h in enumerate(hs):
-        y, z = np.concatenate([Y[head][t] for head in range(v)]), Z[t].ravel()
-        h = h + (y + z + y * z) @ p["w_o.weight"].T
+        U = np.concatenate([Y[head][t] for head in range(v)]) * Z[t].ravel() / np.sqrt(v)
+        h = h + U @ p["w_o.weight"].T
         if config.ffn:
             n = rms(h, p["ffn_norm.weight"], 1e-6)
             a, b = np.split(n @ p["ffn.gate_up.weight"].T, 2)

@@ -116,7 +116,7 @@ def test_wrong_tensors_raise(broken, how):
     }
     tensors[broken] = wrong[how](tensors[broken])
     with pytest.raises(ValueError, match=r"numbers|dense"):
-        run_step(tuple(tensors), stepper.sizes)
+        run_step(tuple(tensors), stepper.sizes, stepper.scale)
 
 
 TOO_MANY_HEADS = [8, 2, 65, 4, 8, 16, 4, 16, 1, 64]
@@ -128,7 +128,7 @@ TOO_MANY_TAPS = [8, 2, 2, 4, 8, 16, 5, 16, 1, 64]
 @pytest.mark.parametrize("sizes", [[], [0] * 10, TOO_MANY_HEADS, NO_PAIRS, TOO_MANY_TAPS])
 def test_wrong_sizes_raise(sizes):
     with pytest.raises(ValueError, match="sizes"):
-        run_step((torch.zeros(1),) * 7, sizes)
+        run_step((torch.zeros(1),) * 7, sizes, 1.0)
 
 
 @needs_kernels
@@ -138,7 +138,9 @@ def test_the_operator():
     x = torch.randn(2, 8)
     stepper(x, state.clone())
     tensors = (stepper._packed, x, stepper.table, state.position, state.conv, state.ssm, state.hidden)
-    torch.library.opcheck(step_, (*tensors, stepper.sizes), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(
+        step_, (*tensors, stepper.sizes, stepper.scale), test_utils=("test_schema", "test_faketensor")
+    )
 
 
 def test_no_step_while_training_drops_out():

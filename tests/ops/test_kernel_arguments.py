@@ -21,7 +21,7 @@ SCAN = ("x", "dt", "A", "B", "C", "offsets", "state", "keep")
 CONV = ("x", "weight", "bias", "offsets", "state")
 MIXER = (
     *("xz", "in_proj", "out_proj", "conv_weight", "conv_bias", "skip", "norm", "A", "dt_bias"),
-    *("offsets", "positions", "table", "conv_state", "state", "keep"),
+    *("offsets", "positions", "table", "conv_state", "state", "scale", "keep"),
 )
 FORWARD = {
     "mamba1_scan": (kernel_scan, SCAN, lambda: scan_arguments(1, True)),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import near, outcome
 from support import close, offsets_of, ragged
-from test_mixer import TERM, composed, places, problem, table_of
+from test_mixer import SCALE, composed, places, problem, table_of
 
 from hydrarec.ops.plain import mixer as module
 from hydrarec.ops.plain.mixer import plain_mixer
@@ -22,7 +22,7 @@ def plain(sizes, positions=None):
     def run(xz, conv_state=None, state=None, **weights):
         table = table_of(weights["in_proj"].shape[1]).to(xz)
         where = offsets_of(sizes), positions, table, conv_state, state
-        return plain_mixer(xz, *weights.values(), *where)
+        return plain_mixer(xz, *weights.values(), *where, SCALE)
 
     return run
 
@@ -34,7 +34,7 @@ def compare(given_problem, sizes, dtype=torch.float64, forward=1e-12, backward=1
     for name, one, other in zip(names, got, expected, strict=True):
         assert one.dtype == dtype, name
         if name == "A":  # zero for a single event, which is what is left of terms that cancel
-            near(one, other, backward, TERM * sum(sizes) ** 0.5)
+            near(one, other, backward, sum(sizes) ** 0.5)
         else:
             close(one, other, forward if name in names[:3] else backward)
 
@@ -69,7 +69,7 @@ def test_decays_that_forget_everything(dtype):
     got = outcome(plain(sizes), given_problem, dtype)
     expected = outcome(composed(sizes), given_problem, torch.float64)
     for one, other in zip(got, expected, strict=True):  # that of A is what is left of terms that cancel
-        near(one, other, 5e-5 if dtype == torch.float32 else 1e-10, TERM * sum(sizes) ** 0.5)
+        near(one, other, 5e-5 if dtype == torch.float32 else 1e-10, sum(sizes) ** 0.5)
 
 
 def test_gradcheck():

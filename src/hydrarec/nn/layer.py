@@ -20,9 +20,9 @@ from hydrarec.ops import (
 class HydraLayer(nn.Module):
     """Multi-head latent Mamba (Yuan 2025, arXiv 2504.07398).
 
-    X = split(SiLU(n W_X)), Z = RoPE(SiLU(n W_Z)) with n = RMSNorm(h); Y = concat(Mamba_i(X_i));
-    h' = h + Dropout((Y + Z + Y * Z) W_O); h'' = h' + Dropout(SwiGLU(RMSNorm(h'))).
-    W_X and W_Z stand side by side in one matrix, ``w_xz``. The paper's interaction is the product alone, over sqrt(v).
+    X = split(SiLU(n W_X)), Z = RoPE(SiLU(n W_Z)) with n = RMSNorm(h); Y_i = Mamba_i(X_i);
+    h' = h + Dropout(concat(Y_i) * Z / sqrt(v) W_O); h'' = h' + Dropout(SwiGLU(RMSNorm(h'))).
+    W_X and W_Z stand side by side in one matrix, ``w_xz``.
     """
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -59,7 +59,8 @@ class MambaHeads(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         G, c, E, N, K = config.n_heads, config.latent, config.inner, config.d_state, config.d_conv
-        self.period, self.inner, self.d_state = config.period, E, N
+        self.period, self.scale = config.period, 1 / math.sqrt(G)
+        self.inner, self.d_state = E, N
         self.in_proj = head_weight(G, c, 2 * E + 2 * N + 1)
         bound = 1 / math.sqrt(K)
         self.conv_weight = nn.Parameter(torch.empty(G, E + 2 * N, K).uniform_(-bound, bound))
@@ -87,7 +88,7 @@ class MambaHeads(nn.Module):
         return per_head(y, self.out_proj), HeadState(conv, ssm)
 
     def mix(self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
-        """U = Y + Z + Y Z of Y = Mamba(SiLU(x)) and Z = RoPE(SiLU(z)).
+        """U = Mamba(SiLU(x)) * RoPE(SiLU(z)) / sqrt(G).
 
         Args:
             xz: (T, 2 G c) inputs of the history path, then of the item path.
@@ -101,11 +102,11 @@ class MambaHeads(nn.Module):
         if not compiled and not plain_mixer_fits(xz, offsets):
             x, z = xz.unflatten(1, (2, G, c)).unbind(1)
             y, state = self(F.silu(x), offsets, state)
-            return interact(y, z, positions).flatten(1), state
+            return interact(y, z, positions, self.scale).flatten(1), state
         given = (None, None) if state is None else (state.conv, state.ssm)
         dtype = torch.promote_types(xz.dtype, torch.float32)
         weights = (self.in_proj, self.out_proj, self.conv_weight, self.conv_bias, self.skip, self.norm)
-        where = offsets, positions, rotation_table(self.period, c, dtype), *given
+        where = offsets, positions, rotation_table(self.period, c, dtype), *given, self.scale
         inputs = xz.to(dtype), *weights, -self.A_log.exp(), self.dt_bias, *where
         u, conv, ssm = mixer(*inputs, torch.is_grad_enabled())[:3] if compiled else plain_mixer(*inputs)
         return u, HeadState(conv, ssm)

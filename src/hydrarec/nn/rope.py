@@ -27,14 +27,13 @@ def rotate(z: Tensor, positions: Tensor, base: float = BASE) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=2)
 
 
-def interact(y: Tensor, z: Tensor, positions: Tensor) -> Tensor:
-    """y + r + y r with r = RoPE(SiLU(z)), all (T, G, c): where the history path meets the item path."""
+def interact(y: Tensor, z: Tensor, positions: Tensor, scale: float) -> Tensor:
+    """y * RoPE(SiLU(z)) * scale, all (T, G, c): where the history path meets the item path."""
     if gpu.usable(z):
         from hydrarec.ops.gpu.interact import interact as fused
 
-        return fused(y, z, positions)
-    turned = rotate(F.silu(z), positions)
-    return torch.addcmul(y + turned, y, turned)
+        return fused(y, z, positions, scale)
+    return y * rotate(F.silu(z), positions) * scale
 
 
 @lru_cache(maxsize=8)

@@ -25,6 +25,7 @@ class Stepper:
     def __init__(self, encoder: "HydraEncoder") -> None:
         self.encoder, self.parameters = encoder, list(encoder.parameters())
         self.sizes = list(map(int, astuple(_sizes(encoder.config))))
+        self.scale = cast(HydraLayer, encoder.layers[0]).heads.scale
         self.table = rotation_table(encoder.config.period, encoder.config.latent)
         self._packed = torch.empty(0)
         self._versions: list[int] = []
@@ -35,7 +36,7 @@ class Stepper:
             self._packed, self._versions = pack(self.sizes, _weights(self.encoder)), versions
         x = x.float().contiguous()
         tensors = (self._packed, x, self.table, state.position, state.conv, state.ssm, state.hidden)
-        run_step(tensors, self.sizes)
+        run_step(tensors, self.sizes, self.scale)
         return state.hidden
 
 

@@ -1,8 +1,7 @@
 """Everything between W_XZ and W_O of a Hydra layer with Mamba-2 heads, in one kernel.
 
-For each head: u = y + z + y z, with y = Mamba2(SiLU(x)) and z = RoPE(SiLU(z)). A piece of a history passes through all
-steps while it is in the processor's cache; only states at chunk boundaries are kept, the backward computes the rest
-again.
+For each head: u = Mamba2(SiLU(x)) * RoPE(SiLU(z)) * scale. A piece of a history passes through all steps while it is in
+the processor's cache; only states at chunk boundaries are kept, the backward computes the rest again.
 """
 
 from typing import Any
@@ -36,6 +35,7 @@ def mixer(
     table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
+    scale: float,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mix packed histories.
@@ -50,6 +50,7 @@ def mixer(
         offsets: (U+1,) int64. positions: (T,) int64, rows of ``table``.
         table: (P, 2c), see ``hydrarec.nn.rope.rotation_table``.
         conv_state: (U, K-1, G, E + 2N). state: (U, G, E, N). None is zeros.
+        scale: of the interaction.
         keep: keep what the backward needs.
 
     Returns:
@@ -64,7 +65,7 @@ def mixer(
     conv_final, final = xz.new_empty(U, K - 1, G, E + 2 * N), xz.new_empty(U, G, E, N)
     bounds = xz.new_empty(int(starts[-1]) if keep else 0, G, _state_size(E, N))
     tensors = _tensors(xz, weights, offsets, starts, positions, table, conv_state, state, bounds if keep else None)
-    required_kernels().call("mixer_forward", sizes, tensors, (u, conv_final, final), torch.get_num_threads())
+    required_kernels().call("mixer_forward", sizes, tensors, (u, conv_final, final), scale, torch.get_num_threads())
     return u, conv_final, final, bounds
 
 
@@ -81,6 +82,7 @@ def mixer_backward(
     conv_state: Tensor | None,
     state: Tensor | None,
     bounds: Tensor,
+    scale: float,
 ) -> list[Tensor]:
     """Gradients of ``mixer``: of xz, conv_state, state (empty where that is None), then of the eight weights."""
     check_mixer(xz, weights, offsets, positions, table, conv_state, state)
@@ -97,7 +99,9 @@ def mixer_backward(
     tensors = _tensors(xz, weights, offsets, starts, positions, table, conv_state, state, bounds)
     outputs = [dxz, *(g if g.numel() else None for g in states), *gradients]
     from_states = [g if g.numel() else None for g in (dconv_final.contiguous(), dfinal.contiguous())]
-    required_kernels().call("mixer_backward", sizes, tensors, (du, *from_states), outputs, torch.get_num_threads())
+    required_kernels().call(
+        "mixer_backward", sizes, tensors, (du, *from_states), outputs, scale, torch.get_num_threads()
+    )
     return [dxz, *states, *gradients]
 
 
@@ -140,8 +144,9 @@ def _state_size(E: int, N: int) -> int:
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     xz, *rest = inputs
-    weights, (offsets, positions, table, conv_state, state), keep = rest[:8], rest[8:13], rest[13]
+    weights, (offsets, positions, table, conv_state, state), (scale, keep) = rest[:8], rest[8:13], rest[13:]
     ctx.save_for_backward(xz, *weights, offsets, positions, table, conv_state, state, output[3])
+    ctx.scale = scale
     ctx.kept = keep
     ctx.mark_non_differentiable(output[3])
 
@@ -152,9 +157,9 @@ def _backward(ctx: Any, du: Tensor, dconv_final: Tensor, dfinal: Tensor, _: Tens
     xz, *rest = ctx.saved_tensors
     weights, given = list(rest[:8]), rest[8:]
     conv_state, state = given[3:5]
-    dxz, dconv, dstate, *gradients = mixer_backward(du, dconv_final, dfinal, xz, weights, *given)
+    dxz, dconv, dstate, *gradients = mixer_backward(du, dconv_final, dfinal, xz, weights, *given, ctx.scale)
     states = (None if before is None else g for before, g in ((conv_state, dconv), (state, dstate)))
-    return dxz, *gradients, None, None, None, *states, None
+    return dxz, *gradients, None, None, None, *states, None, None
 
 
 mixer.register_autograd(_backward, setup_context=_setup)
@@ -176,6 +181,7 @@ def _(
     table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
+    scale: float,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     (G, F, K), E, U = conv_weight.shape, out_proj.shape[1], offsets.shape[0] - 1
@@ -198,6 +204,7 @@ def _(
     conv_state: Tensor | None,
     state: Tensor | None,
     bounds: Tensor,
+    scale: float,
 ) -> list[Tensor]:
     states = [xz.new_empty(0 if s is None else s.shape) for s in (conv_state, state)]
     return [xz.new_empty(xz.shape), *states, *(w.new_empty(w.shape) for w in weights)]

@@ -45,6 +45,7 @@ def step_(
     ssm: Tensor,
     hidden: Tensor,
     sizes: list[int],
+    scale: float,
 ) -> None:
     """Run one event of each of U users; the state is updated where it lies. No gradient.
 
@@ -54,8 +55,9 @@ def step_(
         table: (period, 2c), see ``hydrarec.nn.rope.rotation_table``.
         position: (U,) int64. conv: (U, M, K-1, G, F). ssm: (U, M, G, E, N). hidden: (U, d). Dense, float32.
         sizes: the values of ``StepSizes``.
+        scale: of the interaction.
     """
-    run_step((packed, x, table, position, conv, ssm, hidden), sizes)
+    run_step((packed, x, table, position, conv, ssm, hidden), sizes, scale)
 
 
 @step_.register_fake
@@ -68,14 +70,15 @@ def _(
     ssm: Tensor,
     hidden: Tensor,
     sizes: list[int],
+    scale: float,
 ) -> None:
     """Nothing is returned."""
 
 
-def run_step(tensors: tuple[Tensor, ...], sizes: list[int]) -> None:
+def run_step(tensors: tuple[Tensor, ...], sizes: list[int], scale: float) -> None:
     """``step_`` without the operator around it, which would take longer than the step of a single user."""
     _check(tensors, sizes)
-    required_kernels().call("step_run", [tensors[1].shape[0], *sizes], tensors, torch.get_num_threads())
+    required_kernels().call("step_run", [tensors[1].shape[0], *sizes], tensors, scale, torch.get_num_threads())
 
 
 def _check(tensors: tuple[Tensor, ...], sizes: list[int]) -> None:

@@ -22,7 +22,7 @@ NUMBERS = re.compile("T|U|G|F|E|N|H|half|size|(x|y|z|g|o|B|C|dt_)[tg]")
 def kind(name, elements):
     if name in SIZES:
         return "constexpr"
-    if name == "eps":
+    if name in ("eps", "scale"):
         return "fp32"
     return "i32" if NUMBERS.fullmatch(name) else "*i64" if name in WHOLE else "*" + elements
 

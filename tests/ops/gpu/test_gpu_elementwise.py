@@ -46,17 +46,13 @@ def test_swiglu(shape, dtype, relative):
     agree(swiglu.swiglu, plain, [normal(*shape)], relative, dtype)
 
 
-def together(y, z):
-    return y + z + y * z
-
-
 @pytest.mark.parametrize(("dtype", "relative"), [(torch.float32, 2e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("shape", [(1, 1, 2), (70, 2, 14), (9, 3, 64)], ids=str)
 def test_interaction(shape, dtype, relative):
     positions = torch.arange(shape[0]) * 13 % 1024
     agree(
-        lambda y, z: interact.interact(y, z, positions.to(y.device)),
-        lambda y, z: together(y, rotate(F.silu(z), positions)),
+        lambda y, z: interact.interact(y, z, positions.to(y.device), 0.5),
+        lambda y, z: y * rotate(F.silu(z), positions) * 0.5,
         [normal(*shape), normal(*shape, seed=1)],
         relative,
         dtype,
@@ -68,7 +64,7 @@ def test_interaction_turns_by_the_same_angles_as_rotate():
     positions = torch.tensor([65_535, 40_001], device=DEVICE)
     y, z = normal(2, 1, 8).float().to(DEVICE), normal(2, 1, 8, seed=1).float().to(DEVICE)
     torch.testing.assert_close(
-        interact.interact(y, z, positions), together(y, rotate(F.silu(z), positions)), rtol=1e-5, atol=1e-5
+        interact.interact(y, z, positions, 1.0), y * rotate(F.silu(z), positions), rtol=1e-5, atol=1e-5
     )
 
 
@@ -78,7 +74,7 @@ def test_slices_of_projections_are_read_in_place():
     weight, positions = torch.ones(2, 8, device=DEVICE), torch.arange(6, device=DEVICE)
     for run in (
         lambda a, b: norm.gated_rms_norm(a, b, weight, 1e-5),
-        lambda a, b: interact.interact(a, b, positions),
+        lambda a, b: interact.interact(a, b, positions, 1.0),
     ):
         assert torch.equal(run(y, z), run(y.contiguous(), z.contiguous()))
 
@@ -90,4 +86,4 @@ def test_are_proper_operators():
     torch.library.opcheck(norm._forward, (y, z, weight, 1e-5))
     torch.library.opcheck(norm._forward, (y, None, weight, 1e-5))
     torch.library.opcheck(swiglu._forward, (z[:, 0],))
-    torch.library.opcheck(interact._forward, (y, z, positions, frequencies))
+    torch.library.opcheck(interact._forward, (y, z, positions, frequencies, 0.5))

@@ -48,7 +48,7 @@ def fused(layer, h, positions, offsets, state):
     x, z = layer.w_xz(normed).unflatten(1, (2, G, c)).unbind(1)
     x = F.silu(x)
     y, state = fused_heads(layer.heads, x, offsets, state)
-    h = h + layer.w_o(interact(y, z, positions).flatten(1))
+    h = h + layer.w_o(interact(y, z, positions, layer.heads.scale).flatten(1))
     normed = rms_norm(h, layer.ffn_norm.weight, 1e-6)
     return h + layer.ffn.down(swiglu(layer.ffn.gate_up(normed))), state
 

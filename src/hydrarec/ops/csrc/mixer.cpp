@@ -4,9 +4,9 @@
 
 namespace {
 
-MixerCall mixer_call(const int64_t* n, const void* const* t) {
+MixerCall mixer_call(const int64_t* n, const void* const* t, float scale) {
   MixerCall m{};
-  m.T = n[0], m.U = n[1], m.G = n[2];
+  m.T = n[0], m.U = n[1], m.G = n[2], m.scale = scale;
   m.z = MixerSizes{HeadSizes{ScanSizes{n[4], n[5]}, n[6]}, n[3]};
   m.row_xz = n[7], m.row_du = n[8];
   int i = 0;
@@ -54,9 +54,9 @@ int run_part(const MixerCall& m, const Stretches& work, int64_t part, int64_t ph
 
 // sizes: T U G c E N K, strides of rows of xz du. tensors: in the order of mixer_call. outputs: u (T, G c), conv_final,
 // final.
-EXPORT(mixer_forward)(const int64_t* sizes, const void* const* tensors, float* const* outputs,
+EXPORT(mixer_forward)(const int64_t* sizes, const void* const* tensors, float* const* outputs, float scale,
                       int64_t threads) {
-  MixerCall m = mixer_call(sizes, tensors);
+  MixerCall m = mixer_call(sizes, tensors, scale);
   m.u = outputs[0], m.conv_final = outputs[1], m.final = outputs[2];
   Arena shared;
   Stretches work{tasks_for(m.U, m.G, m.offsets, threads), false, LOCAL, m.z.head.scan.forward_state(), nullptr};
@@ -75,8 +75,8 @@ EXPORT(mixer_forward)(const int64_t* sizes, const void* const* tensors, float* c
 // gradients in: du, dconv_final, dfinal (the last two may be null). outputs: dxz, dconv_state, dstate (the last two may
 // be null), then the parameters', which are added to.
 EXPORT(mixer_backward)(const int64_t* sizes, const void* const* tensors, const float* const* gradients,
-                       float* const* outputs, int64_t threads) {
-  MixerCall m = mixer_call(sizes, tensors);
+                       float* const* outputs, float scale, int64_t threads) {
+  MixerCall m = mixer_call(sizes, tensors, scale);
   m.du = gradients[0], m.dconv_final = gradients[1], m.dfinal = gradients[2];
   m.dxz = outputs[0], m.dconv_state = outputs[1], m.dstate = outputs[2];
   Stretches work{tasks_for(m.U, m.G, m.offsets, threads), true, LOCAL_BACK, m.z.head.scan.forward_state(), nullptr};

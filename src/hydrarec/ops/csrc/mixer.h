@@ -89,9 +89,6 @@ inline void turn(int64_t events, int64_t c, Rotation rotation, float direction, 
   }
 }
 
-// Where the history path meets the item path: both, and their product.
-INLINE vf met(vf y, vf z) { return y + z + y * z; }
-
 // out = SiLU(in) of `events` rows.
 inline void activate(int64_t events, int64_t c, const float* in, int64_t in_row, float* out, int64_t out_row) {
   for (int64_t t = 0; t < events; t++)
@@ -111,6 +108,7 @@ inline void activate_backward(int64_t events, int64_t c, const float* in, int64_
 struct MixerCall {
   MixerSizes z;
   int64_t T, U, G;
+  float scale;
   const int64_t *offsets, *chunk_first, *positions;  // (U + 1), (U + 1), (T)
   const float* xz;                                   // (T, 2 G c), rows row_xz apart
   int64_t row_xz;
@@ -217,7 +215,7 @@ inline void mixer_forward(const MixerCall& m, const MixerWeights& w, const Stret
     for (int64_t t = 0; t < events; t++)
       for (int64_t i = 0; i < c; i += W)
         store_some(m.u + (first + t) * m.G * c + g * c + i,
-                   met(load(s.y + t * z.c_row() + i), load(s.z + t * z.c_row() + i)), c - i);
+                   load(s.y + t * z.c_row() + i) * load(s.z + t * z.c_row() + i) * splat(m.scale), c - i);
     carry_context(z, events, p);
   }
   if (part.leaving) memcpy(part.leaving, s.head.state, size * sizeof(float));
@@ -259,9 +257,9 @@ inline void mixer_backward_chunk(const MixerCall& m, const MixerWeights& w, int6
   for (int64_t t = 0; t < events; t++)
     for (int64_t i = 0; i < c; i += W) {
       const int64_t at = t * z.c_row() + i;
-      const vf du = load_some(m.du + (first + t) * m.row_du + g * c + i, c - i);
-      store(s.dy + at, du + du * load(s.z + at));
-      store(s.z + at, du + du * load(s.y + at));
+      const vf du = load_some(m.du + (first + t) * m.row_du + g * c + i, c - i) * splat(m.scale);
+      store(s.dy + at, du * load(s.z + at));
+      store(s.z + at, du * load(s.y + at));
     }
   turn(events, c, Rotation{m.table, m.positions + first}, -1, s.z, z.c_row());
   activate_backward(events, c, m.inputs(first, m.G + g), m.row_xz, s.z, z.c_row(), m.dinputs(first, m.G + g), 2 * m.G * c);

@@ -175,7 +175,7 @@ struct Step {
     multiply(users, c, E, s.gated, m.e_row(), w.out_packed, s.y, m.c_row());
   }
 
-  void block(int64_t first, int64_t users, StepScratch& s) const {
+  void block(int64_t first, int64_t users, float scale, StepScratch& s) const {
     int64_t places[USERS];
     for (int64_t i = 0; i < users; i++) {
       const int64_t place = position[first + i] % z.period;
@@ -192,7 +192,8 @@ struct Step {
         for (int64_t i = 0; i < users; i++)
           for (int64_t j = 0; j < z.mixer.c; j += W) {
             const int64_t at = i * z.mixer.c_row() + j;
-            store_some(s.u + i * s.u_row + g * z.mixer.c + j, met(load(s.y + at), load(s.zed + at)), z.mixer.c - j);
+            store_some(s.u + i * s.u_row + g * z.mixer.c + j, load(s.y + at) * load(s.zed + at) * splat(scale),
+                       z.mixer.c - j);
           }
       }
       w.o.add(users, s.u, s.u_row, s.h, s.d_row);
@@ -252,7 +253,7 @@ EXPORT(step_pack)(const int64_t* sizes, const float* const* tensors, float* cons
 
 // tensors: packed, x (U, d), table (period, 2 c), and updated: position (U), conv (U, layers, K - 1, G, F),
 // ssm (U, layers, G, E, N), hidden (U, d).
-EXPORT(step_run)(const int64_t* sizes, void* const* tensors, int64_t threads) {
+EXPORT(step_run)(const int64_t* sizes, void* const* tensors, float scale, int64_t threads) {
   auto floats = [&](int i) { return static_cast<float*>(tensors[i]); };
   return with_step(sizes, floats(0), [&](Step& s, int64_t) {
     s.x = floats(1), s.table = floats(2), s.position = static_cast<int64_t*>(tensors[3]);
@@ -273,7 +274,7 @@ EXPORT(step_run)(const int64_t* sizes, void* const* tensors, int64_t threads) {
       scratch.cut(cutter, s.z);
       for (int64_t b = blocks * part / parts; b < blocks * (part + 1) / parts; b++) {
         const int64_t first = b * USERS, left = s.z.U - first;
-        s.block(first, left < USERS ? left : USERS, scratch);
+        s.block(first, left < USERS ? left : USERS, scale, scratch);
       }
     });
     return failed.load();

@@ -39,13 +39,14 @@ def plain_mixer(
     table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See ``hydrarec.ops.mixer.mixer``; all tensors in one dtype, float32 or float64."""
     warn_of_absence()
     (G, W, K), E, U = conv_weight.shape, skip.shape[1], len(offsets) - 1
     N = (W - E) // 2
     gate, joint, step = (part.contiguous() for part in in_proj.split([E, W, 1], dim=2))
-    out = out_proj * norm.unsqueeze(2) * E**0.5
+    out = out_proj * norm.unsqueeze(2) * (scale * E**0.5)
     rows = conv_bias.unsqueeze(1), skip.unsqueeze(1), A.flatten(), dt_bias.unsqueeze(1)
     weights = gate, joint, step, *window_weights(joint, conv_weight), out, *rows
     # Head-major, as tiles read them.
@@ -81,8 +82,7 @@ class _Mixer(torch.autograd.Function):
             x, z = paths(xz[tile.events], G, c, factors)
             kept += [conv_before, before, x, z]
             h = heads(_laid_out(x, tile, K - 1), w, conv_before, before, tile.grid)
-            y = _packed(h.y, tile)
-            torch.addcmul(y + z, y, z, out=u[tile.events].view_as(z))
+            torch.mul(_packed(h.y, tile), z, out=u[tile.events].view_as(z))
             conv[:, tile.users], state[:, tile.users] = h.after, h.scan.final
         ctx.save_for_backward(xz, positions, table, *weights, *kept)
         return u, conv, state
@@ -106,11 +106,11 @@ def _backward(ctx: Any, du: Tensor, dconv: Tensor, dstate: Tensor) -> tuple[Tens
         conv_before, before, x, z = kept[4 * i : 4 * i + 4]
         h = heads(_laid_out(x, tile, K - 1), w, conv_before, before, tile.grid)
         d = du[tile.events].view_as(z)
-        dy = _laid_out(torch.addcmul(d, d, z), tile)
+        dy = _laid_out(d * z, tile)
         after = dconv[:, tile.users], dstate[:, tile.users]
         dx, dbefore, dstart = heads_backward(dy, *after, h, w, sums, tile.grid)
         dconv[:, tile.users], dstate[:, tile.users] = dbefore, dstart
-        dz = torch.addcmul(d, d, _packed(h.y, tile))
+        dz = d * _packed(h.y, tile)
         paths_backward(_packed(dx, tile), dz, part, factors, out=dxz[tile.events])
     return dxz, dconv, dstate, None, None, None, *vars(sums).values()
 

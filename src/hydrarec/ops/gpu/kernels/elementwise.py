@@ -41,8 +41,8 @@ def _turned(z, positions, frequencies, t, g, i, known, here, zt, zg, half):
 
 
 @triton.jit
-def interact(y, z, positions, frequencies, out, T, G, half, yt, yg, zt, zg, BT: tl.constexpr, BH: tl.constexpr):
-    """out (T, G, 2 half) = y + r + y r with r = rotate(SiLU(z))."""
+def interact(y, z, positions, frequencies, out, T, G, half, yt, yg, zt, zg, scale, BT: tl.constexpr, BH: tl.constexpr):
+    """out (T, G, 2 half) = y * rotate(SiLU(z)) * scale."""
     t = tl.program_id(0).to(tl.int64) * BT + tl.arange(0, BT)
     g = tl.program_id(1).to(tl.int64)
     i = tl.arange(0, BH)
@@ -51,17 +51,16 @@ def interact(y, z, positions, frequencies, out, T, G, half, yt, yg, zt, zg, BT: 
     z1, z2, open1, open2, cos, sin = _turned(z, positions, frequencies, t, g, i, known, here, zt, zg, half)
     s1, s2 = z1 * open1, z2 * open2
     at = y + t[:, None] * yt + g * yg + i[None, :]
-    y1 = tl.load(at, mask=here, other=0.0).to(tl.float32)
-    y2 = tl.load(at + half, mask=here, other=0.0).to(tl.float32)
+    y1 = tl.load(at, mask=here, other=0.0).to(tl.float32) * scale
+    y2 = tl.load(at + half, mask=here, other=0.0).to(tl.float32) * scale
     at = out + (t * G + g)[:, None] * 2 * half + i[None, :]
-    r1, r2 = s1 * cos - s2 * sin, s1 * sin + s2 * cos
-    tl.store(at, y1 + r1 + y1 * r1, mask=here)
-    tl.store(at + half, y2 + r2 + y2 * r2, mask=here)
+    tl.store(at, y1 * (s1 * cos - s2 * sin), mask=here)
+    tl.store(at + half, y2 * (s1 * sin + s2 * cos), mask=here)
 
 
 @triton.jit
 def interact_backward(
-    y, z, positions, frequencies, dout, dy, dz, T, G, half, yt, yg, zt, zg, ot, og,
+    y, z, positions, frequencies, dout, dy, dz, T, G, half, yt, yg, zt, zg, ot, og, scale,
     BT: tl.constexpr, BH: tl.constexpr,
 ):  # fmt: skip
     """dy (G, T, 2 half), dz (T, G, 2 half)."""
@@ -73,14 +72,14 @@ def interact_backward(
     z1, z2, open1, open2, cos, sin = _turned(z, positions, frequencies, t, g, i, known, here, zt, zg, half)
     s1, s2 = z1 * open1, z2 * open2
     at = dout + t[:, None] * ot + g * og + i[None, :]
-    d1 = tl.load(at, mask=here, other=0.0).to(tl.float32)
-    d2 = tl.load(at + half, mask=here, other=0.0).to(tl.float32)
+    d1 = tl.load(at, mask=here, other=0.0).to(tl.float32) * scale
+    d2 = tl.load(at + half, mask=here, other=0.0).to(tl.float32) * scale
     at = dy + (g * T + t)[:, None] * 2 * half + i[None, :]
-    tl.store(at, d1 * (1 + s1 * cos - s2 * sin), mask=here)
-    tl.store(at + half, d2 * (1 + s1 * sin + s2 * cos), mask=here)
+    tl.store(at, d1 * (s1 * cos - s2 * sin), mask=here)
+    tl.store(at + half, d2 * (s1 * sin + s2 * cos), mask=here)
     at = y + t[:, None] * yt + g * yg + i[None, :]
-    d1 *= 1 + tl.load(at, mask=here, other=0.0).to(tl.float32)
-    d2 *= 1 + tl.load(at + half, mask=here, other=0.0).to(tl.float32)
+    d1 *= tl.load(at, mask=here, other=0.0).to(tl.float32)
+    d2 *= tl.load(at + half, mask=here, other=0.0).to(tl.float32)
     at = dz + (t * G + g)[:, None] * 2 * half + i[None, :]
     tl.store(at, (d1 * cos + d2 * sin) * open1 * (1 + z1 * (1 - open1)), mask=here)
     tl.store(at + half, (d2 * cos - d1 * sin) * open2 * (1 + z2 * (1 - open2)), mask=here)
