@@ -24,6 +24,7 @@ from hydrarec.data.batch import pack
 from hydrarec.recommender import Recommender
 from hydrarec.serve.batching import Batcher
 from hydrarec.serve.catalog.ranking import Conditions, Ranking
+from hydrarec.serve.garbage import settle
 from hydrarec.serve.http.bodies import NewEvents
 from hydrarec.serve.metrics import Metrics, Reading
 
@@ -42,7 +43,7 @@ class App:
         self.apply = Batcher(self._apply, most=256, room=8_192, name="events")
         self.answer = Batcher(self._answer, most=64, room=1_024, name="answers")
         self.metrics = Metrics(
-            lambda: Reading(queues={}, states_made=0, items=len(self.ids), store_bytes=0, version="")
+            lambda: Reading(queues={}, states_made=0, items=len(self.ids), store_bytes=0, version="", index=None)
         )
 
     def _apply(self, events: Sequence[tuple[str, str]]) -> list[bool]:
@@ -115,6 +116,7 @@ def main() -> None:
     arguments = parser.parse_args()
     past = arguments.length if arguments.past is None else arguments.past
     app = App(Recommender.load(arguments.run), arguments.length, past)
+    settle()
     with socket.create_server(("127.0.0.1", arguments.port), backlog=2048) as listener:
         print(f"{arguments.run} is served at http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)

@@ -1,7 +1,6 @@
 """Another model takes over while the old one answers."""
 
 import asyncio
-import gc
 import random
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from hydrarec.errors import HydrarecError
 from hydrarec.progress import say
 from hydrarec.serve.catalog.indexing import StoppedError, unless
 from hydrarec.serve.engine import Engine
+from hydrarec.serve.garbage import settle
 from hydrarec.serve.service import Service
 from hydrarec.serve.stores.contract import StoreError
 
@@ -121,8 +121,7 @@ class Reloader:
         self._service.metrics.reloads.labels("done").inc()
         say(f"model {engine.version} answers")
         await self._settle(engine)
-        # Models hold themselves; without this, several old ones stay in memory until Python looks for such things.
-        await self._in_thread(gc.collect)
+        await self._in_thread(settle)  # the old model holds itself
 
     async def _settle(self, engine: Engine) -> None:
         """What is left to do when an engine serves."""

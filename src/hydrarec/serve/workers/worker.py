@@ -16,6 +16,7 @@ from hydrarec.progress import say
 from hydrarec.recommender import Recommender
 from hydrarec.serve.catalog.indexing import IndexChoice
 from hydrarec.serve.engine import Engine
+from hydrarec.serve.garbage import settle
 from hydrarec.serve.http.app import make_app
 from hydrarec.serve.http.guard import Guard
 from hydrarec.serve.packing import Precision
@@ -114,6 +115,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if hasattr(signal, "SIGHUP"):  # not on Windows
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        settle()
         self._up()
 
     async def on_tick(self, counter: int) -> bool:
