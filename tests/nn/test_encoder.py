@@ -30,9 +30,9 @@ def configs(draw):
     )
 
 
-def make(config, seed=0):
+def make(config, seed=0, *, time=False):
     torch.manual_seed(seed)
-    encoder = HydraEncoder(config).eval()
+    encoder = HydraEncoder(config, time=time).eval()
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

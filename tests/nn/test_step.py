@@ -1,22 +1,28 @@
 """One event at a time, in place, is the history read whole."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import close
 from test_encoder import FIELDS, configs, encode, histories, make
 
+from hydrarec import InputError
+from hydrarec.data.batch import REQUEST_TIMES, Batch
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.encoder import HydraEncoder
 from hydrarec.nn.step import Stepper, fits, step_by_layers
+from hydrarec.nn.time import Gaps
 from hydrarec.ops import kernels
 from hydrarec.ops.step import run_step, step_
 
 needs_kernels = pytest.mark.skipif(kernels() is None, reason="the compiled kernels are not used here")
 
 
-def agree(state, expected):
-    for name in FIELDS:
+def agree(state, expected, names=FIELDS):
+    for name in names:
         close(getattr(state, name), getattr(expected, name), 1e-5)
 
 
@@ -31,6 +37,24 @@ def test_steps_are_the_whole(config):
         hidden = encoder.step_(torch.stack([row[t] for row in rows]), state)
         close(hidden, torch.stack([h[t] for h in whole]), 1e-5)
     agree(state, expected)
+
+
+GAPS = [0, 1, 3600, 10**8, 10**10, -5]  # times that fall count as standing still
+
+
+@given(config=configs(), heads=st.integers(0, 3), data=st.data())
+@settings(max_examples=40)
+def test_steps_that_read_time(config, heads, data):
+    encoder = make(replace(config, time_heads=heads), time=True)
+    states, times = [encoder.initial_state(3) for _ in range(2)], torch.zeros(3, dtype=torch.int64)
+    gaps = st.lists(st.sampled_from(GAPS), min_size=3, max_size=3).map(torch.tensor)
+    for x in torch.randn(4, 3, config.d_model).unbind(0):
+        times = times + data.draw(gaps)
+        asked = {REQUEST_TIMES: times + data.draw(gaps)}
+        batch = Batch(items=torch.zeros(3, dtype=torch.int64), times=times, offsets=torch.arange(4), columns=asked)
+        encoder.step_(x, states[0], batch)
+        step_by_layers(encoder, x, states[1], batch)
+        agree(*states, names=(*FIELDS, "timed", "time"))
 
 
 @pytest.mark.parametrize("users", [0, 1, 23, 24, 25, 100])
@@ -96,19 +120,20 @@ def test_what_the_kernel_does_not_take_goes_through_the_layers():
     assert not fits(EncoderConfig(), weight.double())
 
 
+def arguments_of(x, time=False):
+    """The tensors of a step, the sizes and the scale."""
+    encoder = make(EncoderConfig(d_model=8, n_heads=2), time=time)
+    stepper, state, gaps = Stepper(encoder), encoder.initial_state(len(x)), torch.zeros(len(x) if time else 0)
+    stepper(x, state.clone(), Gaps(since=gaps, first=gaps > 0, until=gaps))
+    before = [getattr(state, name) for name in ("position", "conv", "ssm", "timed", "hidden")]
+    return [stepper._packed, x, stepper.table, gaps, gaps.clone(), *before], stepper.sizes, stepper.scale
+
+
 @needs_kernels
-@pytest.mark.parametrize("broken", range(7))
+@pytest.mark.parametrize("broken", range(10))
 @pytest.mark.parametrize("how", ["short", "dtype", "strided"])
 def test_wrong_tensors_raise(broken, how):
-    encoder = make(EncoderConfig(d_model=8, n_heads=2))
-    stepper, state = Stepper(encoder), encoder.initial_state(2)
-    stepper(torch.randn(2, 8), state)
-    tensors = [
-        stepper._packed,
-        torch.randn(2, 8),
-        stepper.table,
-        *(getattr(state, n) for n in ("position", "conv", "ssm", "hidden")),
-    ]
+    tensors, sizes, scale = arguments_of(torch.randn(2, 8), time=True)
     wrong = {
         "short": lambda t: t.flatten()[:-1] if broken != 1 else torch.randn(2, 7),
         "dtype": lambda t: t.half(),
@@ -116,31 +141,33 @@ def test_wrong_tensors_raise(broken, how):
     }
     tensors[broken] = wrong[how](tensors[broken])
     with pytest.raises(ValueError, match=r"numbers|dense"):
-        run_step(tuple(tensors), stepper.sizes, stepper.scale)
+        run_step(tuple(tensors), sizes, scale)
 
 
-TOO_MANY_HEADS = [8, 2, 65, 4, 8, 16, 4, 16, 1, 64]
-NO_PAIRS = [8, 2, 2, 3, 8, 16, 4, 16, 1, 64]
-TOO_MANY_TAPS = [8, 2, 2, 4, 8, 16, 5, 16, 1, 64]
+TOO_MANY_HEADS = [8, 2, 65, 4, 8, 16, 4, 16, 1, 64, 0, 0]
+NO_PAIRS = [8, 2, 2, 3, 8, 16, 4, 16, 1, 64, 0, 0]
+TOO_MANY_TAPS = [8, 2, 2, 4, 8, 16, 5, 16, 1, 64, 0, 0]
+TIME_HEADS_WITHOUT_WIDTH = [8, 2, 2, 4, 8, 16, 4, 16, 1, 64, 2, 0]
 
 
 @needs_kernels
-@pytest.mark.parametrize("sizes", [[], [0] * 10, TOO_MANY_HEADS, NO_PAIRS, TOO_MANY_TAPS])
+@pytest.mark.parametrize("sizes", [[], [0] * 12, TOO_MANY_HEADS, NO_PAIRS, TOO_MANY_TAPS, TIME_HEADS_WITHOUT_WIDTH])
 def test_wrong_sizes_raise(sizes):
     with pytest.raises(ValueError, match="sizes"):
-        run_step((torch.zeros(1),) * 7, sizes, 1.0)
+        run_step((torch.zeros(1),) * 10, sizes, 1.0)
 
 
 @needs_kernels
-def test_the_operator():
-    encoder = make(EncoderConfig(d_model=8, n_heads=2))
-    stepper, state = Stepper(encoder), encoder.initial_state(2)
-    x = torch.randn(2, 8)
-    stepper(x, state.clone())
-    tensors = (stepper._packed, x, stepper.table, state.position, state.conv, state.ssm, state.hidden)
-    torch.library.opcheck(
-        step_, (*tensors, stepper.sizes, stepper.scale), test_utils=("test_schema", "test_faketensor")
-    )
+@pytest.mark.parametrize("time", [False, True])
+def test_the_operator(time):
+    tensors, sizes, scale = arguments_of(torch.randn(2, 8), time=time)
+    torch.library.opcheck(step_, (*tensors, sizes, scale), test_utils=("test_schema", "test_faketensor"))
+
+
+def test_time_is_needed_where_it_is_read():
+    encoder = make(EncoderConfig(d_model=8, n_heads=2), time=True)
+    with pytest.raises(InputError, match="give the times"):
+        encoder.step_(torch.randn(1, 8), encoder.initial_state(1))
 
 
 def test_no_step_while_training_drops_out():

@@ -116,8 +116,14 @@ class HydraEncoder(nn.Module):
         Returns:
             (U, d) the new hidden states; they are ``state.hidden``.
         """
-        if self.training or self.time is not None or not fits(self.config, self.norm.weight):
+        untold = self.time is not None and batch is None  # which is an error there
+        if self.training or untold or not fits(self.config, self.norm.weight):
             return step_by_layers(self, x, state, batch)
         if self._stepper is None:
             self._stepper = Stepper(self)
-        return self._stepper(x, state)
+        if self.time is None or batch is None:
+            return self._stepper(x, state)
+        gaps = Gaps.of(batch, state)
+        hidden = self._stepper(x + self.time(gaps), state, gaps if self.time_heads else None)
+        state.time.copy_(batch.times)
+        return hidden

@@ -12,6 +12,8 @@ from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.layer import HydraLayer
 from hydrarec.nn.rope import rotation_table
 from hydrarec.nn.state import EncoderState
+from hydrarec.nn.time import Gaps
+from hydrarec.nn.time_heads import TimeHeads
 from hydrarec.ops import kernels
 from hydrarec.ops.step import HEADS_MOST, StepSizes, pack, run_step
 
@@ -19,24 +21,31 @@ if TYPE_CHECKING:
     from hydrarec.nn.encoder import HydraEncoder
 
 
+_NONE = torch.empty(0)
+
+
 class Stepper:
     """Runs single events of many users through an encoder, whose weights it follows when they change."""
 
     def __init__(self, encoder: "HydraEncoder") -> None:
         self.encoder, self.parameters = encoder, list(encoder.parameters())
-        self.sizes = list(map(int, astuple(_sizes(encoder.config))))
+        self.sizes = list(map(int, astuple(_sizes(encoder))))
         self.scale = cast(HydraLayer, encoder.layers[0]).heads.scale
         self.table = rotation_table(encoder.config.period, encoder.config.latent)
         self._packed = torch.empty(0)
         self._versions: list[int] = []
 
-    def __call__(self, x: Tensor, state: EncoderState) -> Tensor:
+    def __call__(self, x: Tensor, state: EncoderState, gaps: Gaps | None = None) -> Tensor:
+        """Args:
+        gaps: around the events, needed by time heads.
+        """
         versions = [parameter._version for parameter in self.parameters]
         if versions != self._versions:
             self._packed, self._versions = pack(self.sizes, _weights(self.encoder)), versions
         x = x.float().contiguous()
-        tensors = (self._packed, x, self.table, state.position, state.conv, state.ssm, state.hidden)
-        run_step(tensors, self.sizes, self.scale)
+        since, until = (_NONE, _NONE) if gaps is None else (gaps.since.float(), gaps.until.float())
+        before = (state.position, state.conv, state.ssm, state.timed, state.hidden)
+        run_step((self._packed, x, self.table, since, until, *before), self.sizes, self.scale)
         return state.hidden
 
 
@@ -57,7 +66,8 @@ def step_by_layers(encoder: "HydraEncoder", x: Tensor, state: EncoderState, batc
     return state.hidden
 
 
-def _sizes(config: EncoderConfig) -> StepSizes:
+def _sizes(encoder: "HydraEncoder") -> StepSizes:
+    config = encoder.config
     return StepSizes(
         d_model=config.d_model,
         n_layers=config.n_layers,
@@ -69,13 +79,15 @@ def _sizes(config: EncoderConfig) -> StepSizes:
         ffn=round(config.ffn * config.d_model),
         output=config.output_projection,
         period=config.period,
+        time_heads=config.time_heads if encoder.time_heads else 0,
+        time_width=config.time_width,
     )
 
 
 def _weights(encoder: "HydraEncoder") -> list[Tensor | None]:
     """In the order of ``hydrarec.ops.step.pack``."""
     weights: list[Tensor | None] = [encoder.norm.weight]
-    for module in encoder.layers:
+    for number, module in enumerate(encoder.layers):
         layer = cast(HydraLayer, module)
         heads = layer.heads
         weights += [layer.norm.weight, layer.w_xz.weight, heads.in_proj, heads.out_proj]
@@ -83,6 +95,12 @@ def _weights(encoder: "HydraEncoder") -> list[Tensor | None]:
         weights += [layer.w_o.weight]
         ffn = layer.ffn
         weights += [None] * 3 if ffn is None else [layer.ffn_norm.weight, ffn.gate_up.weight, ffn.down.weight]
+        weights += _time_weights(encoder.time_heads[number]) if encoder.time_heads else [None] * 4
     if isinstance(encoder.output, nn.Sequential):
         weights += [module.weight for module in cast(Iterable[nn.Linear], encoder.output)]
     return weights
+
+
+def _time_weights(module: nn.Module) -> list[Tensor]:
+    heads = cast(TimeHeads, module)
+    return [heads.norm.weight, heads.w_vz.weight, heads.w_o.weight, heads.log_scale.exp()]

@@ -9,7 +9,7 @@ from torch import Tensor
 from hydrarec.ops.library import required_kernels
 
 HEADS_MOST = 64  # as in csrc/step.cpp
-_NAMES = ("packed", "x", "table", "position", "conv", "ssm", "hidden")
+_NAMES = ("packed", "x", "table", "since", "until", "position", "conv", "ssm", "timed", "hidden")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class StepSizes:
         ffn: hidden width of the feed-forward part, 0 for none.
         output: whether an output projection follows.
         period: of positions.
+        time_heads: of each layer, 0 for none. time_width: of each.
     """
 
     d_model: int
@@ -33,16 +34,23 @@ class StepSizes:
     ffn: int
     output: bool
     period: int
+    time_heads: int
+    time_width: int
 
 
-@torch.library.custom_op("hydrarec::step_", mutates_args=("position", "conv", "ssm", "hidden"), device_types="cpu")
+@torch.library.custom_op(
+    "hydrarec::step_", mutates_args=("position", "conv", "ssm", "timed", "hidden"), device_types="cpu"
+)
 def step_(
     packed: Tensor,
     x: Tensor,
     table: Tensor,
+    since: Tensor,
+    until: Tensor,
     position: Tensor,
     conv: Tensor,
     ssm: Tensor,
+    timed: Tensor,
     hidden: Tensor,
     sizes: list[int],
     scale: float,
@@ -53,11 +61,13 @@ def step_(
         packed: ``pack`` of the encoder's weights.
         x: (U, d) float32 item vectors.
         table: (period, 2c), see ``hydrarec.nn.rope.rotation_table``.
-        position: (U,) int64. conv: (U, M, K-1, G, F). ssm: (U, M, G, E, N). hidden: (U, d). Dense, float32.
+        since: (U,) float32 seconds since each user's event before. until: (U,) until the request. For time heads.
+        position: (U,) int64. conv: (U, M, K-1, G, F). ssm: (U, M, G, E, N). timed: (U, M, time heads, width + 1).
+        hidden: (U, d). Dense, float32.
         sizes: the values of ``StepSizes``.
         scale: of the interaction.
     """
-    run_step((packed, x, table, position, conv, ssm, hidden), sizes, scale)
+    run_step((packed, x, table, since, until, position, conv, ssm, timed, hidden), sizes, scale)
 
 
 @step_.register_fake
@@ -65,9 +75,12 @@ def _(
     packed: Tensor,
     x: Tensor,
     table: Tensor,
+    since: Tensor,
+    until: Tensor,
     position: Tensor,
     conv: Tensor,
     ssm: Tensor,
+    timed: Tensor,
     hidden: Tensor,
     sizes: list[int],
     scale: float,
@@ -83,23 +96,26 @@ def run_step(tensors: tuple[Tensor, ...], sizes: list[int], scale: float) -> Non
 
 def _check(tensors: tuple[Tensor, ...], sizes: list[int]) -> None:
     """Raise a ``ValueError`` for what would be read or written out of bounds: states are updated where they lie."""
-    if len(sizes) != 10 or min(sizes[:7]) < 1 or min(sizes) < 0:
+    if len(sizes) != 12 or min(sizes[:7]) < 1 or min(sizes) < 0:
         raise ValueError(f"sizes {sizes} are not those of an encoder")
-    d, layers, G, c, E, N, K, _, _, period = sizes
-    if K > 4 or G > HEADS_MOST or c % 2 or period < 1:
+    d, layers, G, c, E, N, K, _, _, period, heads, width = sizes
+    if K > 4 or G > HEADS_MOST or c % 2 or period < 1 or (heads and not width):
         raise ValueError(f"the kernel does not take an encoder of sizes {sizes}")
     U = tensors[1].shape[0]
     needed = (
         _packed_size(tuple(sizes)),
         U * d,
         period * 2 * c,
+        U if heads else 0,
+        U if heads else 0,
         U,
         U * layers * (K - 1) * G * (E + 2 * N),
         U * layers * G * E * N,
+        U * layers * heads * (width + 1),
         U * d,
     )
-    for place, (name, tensor, numbers) in enumerate(zip(_NAMES, tensors, needed, strict=True)):
-        dtype = torch.int64 if place == 3 else torch.float32
+    for name, tensor, numbers in zip(_NAMES, tensors, needed, strict=True):
+        dtype = torch.int64 if name == "position" else torch.float32
         if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
             raise ValueError(f"{name} must be dense {dtype} on the CPU")
         if tensor.numel() != numbers:
@@ -114,10 +130,11 @@ def _packed_size(sizes: tuple[int, ...]) -> int:
 
 
 def pack(sizes: list[int], weights: list[Tensor | None]) -> Tensor:
-    """The weights as the kernel wants them: the norm in front, 14 of each layer, the norm and the matrix at the end.
+    """The weights as the kernel wants them: the norm in front, 18 of each layer, the norm and the matrix at the end.
 
     Of a layer: norm, w_xz, in_proj, out_proj, conv_weight, conv_bias, skip, gated norm, A, dt_bias, w_o, ffn_norm,
-    gate_up, down (None without a feed-forward part). At the end None without an output projection.
+    gate_up, down (None without a feed-forward part), and of its time heads norm, w_vz, w_o and scale in seconds (None
+    without any). The last two are left out without an output projection.
     """
     packed = torch.zeros(_packed_size(tuple(sizes)))
     dense = [None if w is None else w.detach().float().contiguous() for w in weights]

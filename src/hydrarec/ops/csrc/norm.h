@@ -1,6 +1,7 @@
-// RMSNorm of one row (Zhang & Sennrich 2019).
+// RMSNorm (Zhang & Sennrich 2019).
 #pragma once
 
+#include "arena.h"
 #include "simd.h"
 
 namespace {
@@ -29,5 +30,26 @@ INLINE void norm_backward(int64_t d, const float* x, const float* gain, const fl
     store_some(dx + i, base ? load_some(base + i, d - i) + change : change, d - i);
   }
 }
+
+constexpr float NORM_EPS = 1e-6f;
+
+// RMSNorm of whole rows, for single events.
+struct Gain {
+  float* weight;
+  int64_t d;
+  void cut(Cutter& c, int64_t width) { d = width, weight = c.take(pad(width)); }
+  void read(const float* from) const {
+    for (int64_t i = 0; i < pad(d); i++) weight[i] = i < d ? from[i] : 0;
+  }
+  // Rows have zeros behind them.
+  void operator()(int64_t rows, const float* x, int64_t row, float* y) const {
+    for (int64_t t = 0; t < rows; t++) {
+      vf squares{};
+      for (int64_t i = 0; i < d; i += W) squares += load(x + t * row + i) * load(x + t * row + i);
+      const vf r = splat(1 / __builtin_sqrtf(sum(squares) / d + NORM_EPS));
+      for (int64_t i = 0; i < d; i += W) store(y + t * row + i, load(x + t * row + i) * r * load(weight + i));
+    }
+  }
+};
 
 }  // namespace

@@ -5,45 +5,32 @@
 
 #include "linear.h"
 #include "mixer.h"
+#include "norm.h"
 #include "parts.h"
+#include "time_heads.h"
 
 namespace {
 
 constexpr int64_t USERS = 24;  // of a block: what lies between two products stays in the nearest cache
-constexpr float NORM_EPS = 1e-6f;
 
-// sizes: U d layers G c E N K ffn output period.
+// sizes: U d layers G c E N K ffn output period, and of the time heads how many a layer has and their width.
 struct StepSizes {
   int64_t U, d, layers, G, ffn, period;
   bool output;
   MixerSizes mixer;
+  TimeSizes time;
   explicit StepSizes(const int64_t* n)
       : U(n[0]), d(n[1]), layers(n[2]), G(n[3]), ffn(n[8]), period(n[10]), output(n[9]),
-        mixer{HeadSizes{ScanSizes{n[5], n[6]}, n[7]}, n[4]} {}
+        mixer{HeadSizes{ScanSizes{n[5], n[6]}, n[7]}, n[4]}, time{n[11], n[12]} {}
   int64_t width() const { return G * mixer.c; }
-};
-
-struct Gain {
-  float* weight;
-  int64_t d;
-  void cut(Cutter& c, int64_t width) { d = width, weight = c.take(pad(width)); }
-  void read(const float* from) const {
-    for (int64_t i = 0; i < pad(d); i++) weight[i] = i < d ? from[i] : 0;
-  }
-  // RMSNorm of rows with zeros behind them.
-  void operator()(int64_t rows, const float* x, int64_t row, float* y) const {
-    for (int64_t t = 0; t < rows; t++) {
-      vf squares{};
-      for (int64_t i = 0; i < d; i += W) squares += load(x + t * row + i) * load(x + t * row + i);
-      const vf r = splat(1 / __builtin_sqrtf(sum(squares) / d + NORM_EPS));
-      for (int64_t i = 0; i < d; i += W) store(y + t * row + i, load(x + t * row + i) * r * load(weight + i));
-    }
-  }
 };
 
 constexpr int HEADS_MOST = 64;
 
+constexpr int WEIGHTS = 18;  // tensors of a layer
+
 struct StepLayer {
+  TimeHeads time;
   Gain norm, ffn_norm;
   Linear xz, o, gate_up, down;
   MixerWeights heads[HEADS_MOST];
@@ -51,8 +38,9 @@ struct StepLayer {
     norm.cut(c, z.d), xz.cut(c, z.d, 2 * z.width()), o.cut(c, z.width(), z.d);
     for (int64_t g = 0; g < z.G; g++) heads[g].cut(c, z.mixer, false);
     if (z.ffn) ffn_norm.cut(c, z.d), gate_up.cut(c, z.d, 2 * z.ffn), down.cut(c, z.ffn, z.d);
+    if (z.time.heads) time.cut(c, z.d, z.time);
   }
-  // t: norm xz in out conv conv_bias skip norm A dt_bias o ffn_norm gate_up down.
+  // t: norm xz in out conv conv_bias skip norm A dt_bias o ffn_norm gate_up down, and of the time heads norm vz o scale.
   void read(const StepSizes& z, const float* const* t) {
     norm.read(t[0]), xz.read(t[1]), o.read(t[10]);
     MixerCall m{};
@@ -60,12 +48,14 @@ struct StepLayer {
     m.A = t[8], m.dt_bias = t[9];
     for (int64_t g = 0; g < z.G; g++) read_weights(m, g, heads[g]);
     if (z.ffn) ffn_norm.read(t[11]), gate_up.read(t[12]), down.read(t[13]);
+    if (z.time.heads) time.read(t + 14);
   }
 };
 
 struct StepScratch {
   float *h, *normed, *xz, *u, *hidden, *act;  // [USERS][row]
   float *x, *zed, *p, *y, *convolved, *scanned, *gated;
+  float *timed, *remembered;
   int64_t d_row, xz_row, u_row, ffn_row;
   void cut(Cutter& c, const StepSizes& z) {
     d_row = pad(z.d) + 16, xz_row = pad(2 * z.width()) + 16, u_row = pad(z.width()) + 16, ffn_row = pad(2 * z.ffn) + 16;
@@ -74,6 +64,7 @@ struct StepScratch {
     x = c.take(USERS * z.mixer.c_row()), zed = c.take(USERS * z.mixer.c_row()), y = c.take(USERS * z.mixer.c_row());
     p = c.take(USERS * z.mixer.head.in_row()), convolved = c.take(z.mixer.head.row());
     scanned = c.take(z.mixer.e_row()), gated = c.take(USERS * z.mixer.e_row());
+    timed = c.take(USERS * z.time.in_row()), remembered = c.take(USERS * z.time.out_row());
   }
 };
 
@@ -140,6 +131,8 @@ struct Step {
   const float *x, *table;
   int64_t* position;
   float *conv, *ssm, *hidden;
+  const float *since, *until;
+  float* timed;
 
   void cut(Cutter& c) {
     norm.cut(c, z.d);
@@ -185,6 +178,9 @@ struct Step {
     norm(users, s.h, s.d_row, s.h);
     for (int64_t l = 0; l < z.layers; l++) {
       const StepLayer& w = layers[l];
+      if (z.time.heads)
+        w.time.step(users, s.h, s.d_row, since + first, until + first, timed + (first * z.layers + l) * z.time.state(),
+                    z.layers * z.time.state(), s.normed, s.timed, s.remembered);
       w.norm(users, s.h, s.d_row, s.normed);
       w.xz(users, s.normed, s.d_row, s.xz, s.xz_row);
       for (int64_t g = 0; g < z.G; g++) {
@@ -223,7 +219,7 @@ int with_step(const int64_t* sizes, float* packed, Run&& run) {
   const StepSizes z(sizes);
   StepLayer* layers = new (std::nothrow) StepLayer[z.layers];
   if (!layers) return OUT_OF_MEMORY;
-  Step step{z, {}, {}, {}, layers, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+  Step step{z, {}, {}, {}, layers};
   Cutter c{packed};
   step.cut(c);
   const int failed = run(step, c.used);
@@ -241,23 +237,25 @@ EXPORT(step_size)(const int64_t* sizes, int64_t* const* needed) {
   });
 }
 
-// tensors: the norm in front, 14 of each layer as StepLayer::read has them, the norm and the matrix at the end.
+// tensors: the norm in front, those of each layer as StepLayer::read has them, the norm and the matrix at the end.
 EXPORT(step_pack)(const int64_t* sizes, const float* const* tensors, float* const* packed) {
   return with_step(sizes, packed[0], [&](Step& s, int64_t) {
     s.norm.read(tensors[0]);
-    for (int64_t l = 0; l < s.z.layers; l++) s.layers[l].read(s.z, tensors + 1 + 14 * l);
-    if (s.z.output) s.out_norm.read(tensors[1 + 14 * s.z.layers]), s.out.read(tensors[2 + 14 * s.z.layers]);
+    for (int64_t l = 0; l < s.z.layers; l++) s.layers[l].read(s.z, tensors + 1 + WEIGHTS * l);
+    if (s.z.output) s.out_norm.read(tensors[1 + WEIGHTS * s.z.layers]), s.out.read(tensors[2 + WEIGHTS * s.z.layers]);
     return 0;
   });
 }
 
-// tensors: packed, x (U, d), table (period, 2 c), and updated: position (U), conv (U, layers, K - 1, G, F),
-// ssm (U, layers, G, E, N), hidden (U, d).
+// tensors: packed, x (U, d), table (period, 2 c), seconds since the event before (U) and until the request (U), and
+// updated: position (U), conv (U, layers, K - 1, G, F), ssm (U, layers, G, E, N), timed (U, layers, heads, width + 1),
+// hidden (U, d).
 EXPORT(step_run)(const int64_t* sizes, void* const* tensors, float scale, int64_t threads) {
   auto floats = [&](int i) { return static_cast<float*>(tensors[i]); };
   return with_step(sizes, floats(0), [&](Step& s, int64_t) {
-    s.x = floats(1), s.table = floats(2), s.position = static_cast<int64_t*>(tensors[3]);
-    s.conv = floats(4), s.ssm = floats(5), s.hidden = floats(6);
+    s.x = floats(1), s.table = floats(2), s.since = floats(3), s.until = floats(4);
+    s.position = static_cast<int64_t*>(tensors[5]), s.conv = floats(6), s.ssm = floats(7), s.timed = floats(8);
+    s.hidden = floats(9);
     const int64_t blocks = (s.z.U + USERS - 1) / USERS;
     const int64_t parts = parts_for(blocks, threads);
     std::atomic<int> failed{0};
