@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -11,8 +12,10 @@ from torch import Tensor
 from hydrarec.items.rows import RowEncoder
 from hydrarec.models.neural import NeuralModel
 from hydrarec.retrieve.exact import top_k
+from hydrarec.retrieve.products import Products
 
 _NONE = np.empty(0, np.int64)
+_CHUNK = 262_144  # items scored at once: 64 MiB for as many requests as come in one batch
 _FEW = 8  # fewer rows than one in so many are scored alone, without the others
 
 Answers = tuple[list[int], list[float]]  # rows and scores, best first
@@ -74,8 +77,13 @@ class Ranking:
         if self.vectors is None:
             yield from self.model.chunks()
         else:
-            size = self.model.chunk_items
-            yield from zip(range(0, len(self.vectors), size), self.vectors.split(size), strict=True)
+            for first in range(0, self.n_items, _CHUNK):
+                yield first, self.vectors[first : first + _CHUNK]
+
+    @cached_property
+    def _products(self) -> list[tuple[int, Products]]:
+        """Of each chunk of ``vectors``, its first row too. Made when every item is scored for the first time."""
+        return [(first, Products(vectors)) for first, vectors in self.chunks()]
 
     @torch.inference_mode()
     def best(self, hidden: Tensor, conditions: Sequence[Conditions]) -> list[Answers]:
@@ -104,10 +112,15 @@ class Ranking:
         return torch.where(rows < 0, rows, allowed[rows]), scores
 
     def _scores(self, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """(first row, scores (U, n)) of the catalog in order."""
         queries, removed = self.model.queries(hidden) * self.model.scale, torch.from_numpy(self.removed)
-        for first, vectors in self.chunks():
-            here = removed[(removed >= first) & (removed < first + len(vectors))]
-            yield first, (queries @ vectors.T).index_fill_(1, here - first, -torch.inf)
+        if self.vectors is None:
+            chunks = ((first, queries @ vectors.T) for first, vectors in self.chunks())
+        else:
+            chunks = ((first, products(queries)) for first, products in self._products)
+        for first, scores in chunks:
+            here = removed[(removed >= first) & (removed < first + scores.shape[1])]
+            yield first, scores.index_fill_(1, here - first, -torch.inf)
 
 
 def _top(
