@@ -33,25 +33,36 @@ class _User:
 
 
 class _States:
-    """By user and version, those that were written first first."""
+    """By user and version, those that were written first first; of each user too."""
 
     def __init__(self) -> None:
         self.all: dict[tuple[str, str], State] = {}
+        self._versions: dict[str, list[str]] = {}  # by user, the one that was written last at the end
 
     def of(self, user: str, version: str | None) -> State | None:
-        if version is not None:
-            return self.all.get((user, version))
-        return next((state for (name, _), state in reversed(self.all.items()) if name == user), None)
+        versions = self._versions.get(user)
+        if not versions:
+            return None
+        return self.all.get((user, versions[-1] if version is None else version))
 
     def put(self, user: str, state: State) -> None:
-        self.all.pop((user, state.version), None)
+        self.drop([(user, state.version)])
         self.all[user, state.version] = state
+        self._versions.setdefault(user, []).append(state.version)
 
     def drop(self, which: Iterable[tuple[str, str]]) -> int:
-        return len([self.all.pop(each) for each in list(which)])
+        dropped = 0
+        for user, version in which:
+            if self.all.pop((user, version), None) is None:
+                continue
+            dropped += 1
+            self._versions[user].remove(version)
+            if not self._versions[user]:
+                del self._versions[user]
+        return dropped
 
     def drop_user(self, user: str) -> None:
-        self.drop([each for each in self.all if each[0] == user])
+        self.drop([(user, version) for version in self._versions.get(user, ())])
 
 
 class MemoryStore(Store):
