@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+# Programs beside the package, each folder its own; benchmarks/rectools runs in another environment.
+BENCHMARKS := benchmarks benchmarks/fuzz benchmarks/serving benchmarks/text
 
 .PHONY: demo bench test test-fallback kernels lint format audit clean
 
@@ -23,6 +25,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	for folder in $(BENCHMARKS); do $(BIN)/mypy $$folder/*.py || exit 1; done
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .

@@ -15,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 SMALL = 100_000
 EVENTS, USERS = 400_000, 400
@@ -73,8 +75,12 @@ def step(places: dict[str, str], storage: str, rounds: int) -> dict[str, dict[st
     for _ in range(rounds):
         for name, (model, loss, dataset, ends) in parts.items():
             marks: list[tuple[float, float]] = []
+
+            def mark(events: int, text: str, marks: list[tuple[float, float]] = marks) -> None:
+                marks.append((time.perf_counter(), time.process_time()))
+
             training = Fit(model, settings.train, loss)
-            training.report = lambda events, text, marks=marks: marks.append((time.perf_counter(), time.process_time()))
+            training.report = mark
             training.run(dataset, ends)
             steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(marks)]
             taken[name] += steps[1:-1]  # the last report comes after validation
@@ -141,12 +147,12 @@ def softmax(n_items: int, events: int) -> dict[str, object]:
     }
 
 
-def apart(name: str, *arguments: object) -> dict[str, object]:
+def apart(name: str, *arguments: object) -> dict[str, Any]:
     """What a function of this file gives in a process of its own."""
     command = [sys.executable, __file__, "--child", json.dumps([name, arguments])]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     print(name, done.stdout.strip(), file=sys.stderr)
-    result: dict[str, object] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
@@ -163,7 +169,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         name, given = json.loads(arguments.child)
-        print(json.dumps({"step": step, "train": whole, "softmax": softmax}[name](*given)))
+        programs: dict[str, Callable[..., Any]] = {"step": step, "train": whole, "softmax": softmax}
+        print(json.dumps(programs[name](*given)))
         return
     from hydrarec.machine import machine
 

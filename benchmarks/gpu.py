@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -134,16 +135,17 @@ def seconds(steps: dict[str, Callable[[], None]], repeats: int, device: str) -> 
     return {name: statistics.median(values[2:]) for name, values in times.items()}
 
 
+def gradients(run: Run, leaves: list[Tensor]) -> None:
+    torch.autograd.grad(run(*leaves).sum(), leaves)
+
+
 def operations(users: int, length: int, repeats: int, device: str) -> list[dict[str, object]]:
     """Rows: agreement at a moderate size, and millions of events/s, forward and backward, of both forms."""
     rows: list[dict[str, object]] = []
     for name, (fused, plain, inputs) in cases(users, length, device).items():
         leaves = [v.requires_grad_() for v in inputs]
         took = seconds(
-            {
-                label: lambda run=run, leaves=leaves: torch.autograd.grad(run(*leaves).sum(), leaves)
-                for label, run in (("fused", fused), ("plain", plain))
-            },
+            {label: partial(gradients, run, leaves) for label, run in (("fused", fused), ("plain", plain))},
             repeats,
             device,
         )

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from hydrarec.data.store import Dataset
-from hydrarec.losses.softmax import full_softmax
+from hydrarec.losses.config import LossConfig, make_loss
 from hydrarec.machine import peak_memory_bytes
 from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.train.config import TrainConfig
@@ -37,7 +37,7 @@ def settings(way: str, size: int) -> TrainConfig:
 def training(config: TrainConfig, arguments: argparse.Namespace) -> Fit:
     torch.manual_seed(0)
     model = Hydra(HydraConfig(d_model=arguments.d_model, n_layers=arguments.layers), arguments.items)
-    return Fit(model, config, full_softmax)
+    return Fit(model, config, make_loss(LossConfig(kind="softmax"), torch.zeros(arguments.items)))
 
 
 def one_history(events: int, n_items: int) -> Dataset:

@@ -60,7 +60,7 @@ def kills(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
     data, settings = made(folder, args.events), [*_SHARDED, "train.checkpoint_seconds=0", f"train.epochs={args.epochs}"]
     subprocess.run(train(data, folder / "alone", 1, settings), check=True, stdout=subprocess.DEVNULL)
-    draw, killed = random.Random(args.seed), []
+    draw, killed = random.Random(args.seed), list[dict[str, int]]()
     steps = max(_step(folder / "alone"), 2)
     command = train(data, folder / "killed", 2, settings)
     while len(killed) < args.kills:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import cast
 
 USERS = 100_000
 SETTINGS = ["loss.kind=sampled", "loss.negatives=2048", "items.storage=rows", "train.epochs=1"]
@@ -106,6 +107,7 @@ def served(
     import numpy as np
     import torch
 
+    from hydrarec.models.neural import NeuralModel
     from hydrarec.serve.catalog.indexing import Indexing
     from hydrarec.serve.catalog.ranking import Conditions, Ranking
 
@@ -113,7 +115,7 @@ def served(
     if size is not None:
         vectors = vectors[np.random.default_rng(0).permutation(len(vectors))[:size]]
     scorer = SimpleNamespace(queries=lambda hidden: hidden, scale=20.0, chunk_items=65_536, n_items=len(vectors))
-    exact = Ranking(scorer, vectors)
+    exact = Ranking(cast(NeuralModel, scorer), vectors)
     timer = Timer()
     index = Indexing("faiss", len(vectors), lambda: queries[:256]).build(exact)
     if index is None:
@@ -164,7 +166,7 @@ def kind(folder: Path, description: str, more: int, n: int) -> dict[str, object]
     index.add(vectors)
     found: dict[str, object] = {"build_cpu_seconds": timer.milliseconds(1)[0] / 1000}
     name = "efSearch" if description.startswith("HNSW") else "nprobe"
-    make = faiss.SearchParametersHNSW if name == "efSearch" else faiss.SearchParametersIVF
+    make = getattr(faiss, {"efSearch": "SearchParametersHNSW", "nprobe": "SearchParametersIVF"}[name])
     for effort in (128, 256, 512) if name == "efSearch" else (8, 16, 32, 64, 128):
         timer = Timer()
         hits = 0

@@ -19,8 +19,10 @@ import numpy as np
 import torch
 import uvicorn
 from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
 
 from hydrarec.data.batch import pack
+from hydrarec.models.neural import NeuralModel
 from hydrarec.recommender import Recommender
 from hydrarec.serve.batching import Batcher
 from hydrarec.serve.catalog.ranking import Conditions, Ranking
@@ -34,6 +36,7 @@ _BATCH_EVENTS = 8_192  # of histories that are encoded at once
 
 class App:
     def __init__(self, recommender: Recommender, length: int, past: int) -> None:
+        assert isinstance(recommender.model, NeuralModel)
         self.model, self.length, self.past = recommender.model, length, past
         self.ranking = Ranking.of(self.model)
         self.ids = recommender.item_table["item"].to_pylist()
@@ -80,7 +83,7 @@ class App:
         for batcher in (self.apply, self.answer):
             await batcher.close()
 
-    async def __call__(self, scope, receive, send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
             async with self.running():

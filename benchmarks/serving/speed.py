@@ -32,7 +32,8 @@ def show(name: str, report: dict[str, Any]) -> dict[str, Any]:
 
 def histories(url: str, rounds: int, items: int) -> dict[str, Any]:
     """Milliseconds of an event and of a recommendation for a user of a short and one of a long history, in turn."""
-    draw, taken = np.random.default_rng(0), {user: ([], []) for user in ("short", "long")}
+    draw = np.random.default_rng(0)
+    taken: dict[str, tuple[list[float], list[float]]] = {user: ([], []) for user in ("short", "long")}
     with httpx.Client(base_url=url, timeout=600) as client:
 
         def send(user: str, n: int) -> None:

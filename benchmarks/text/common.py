@@ -105,7 +105,8 @@ def values_of(
     where = f"{records[0]['table']}/{records[0]['model']}"
     if {found[fingerprint] for found in records} != {targets.fingerprint}:
         raise InputError(f"the results of {where} are of other data than there is now; delete them to run again")
-    return np.mean([unpack(found[figure], "f4", f"{figure} of {where}") for found in records], axis=0)
+    mean: np.ndarray = np.mean([unpack(found[figure], "f4", f"{figure} of {where}") for found in records], axis=0)
+    return mean
 
 
 def finish(given: argparse.Namespace, found: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ in one pass. Both from the same weights; gradients are compared. Seconds are of 
 import argparse
 import json
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,9 @@ def main() -> None:
         tokens, offsets = source.texts.tokens(rows[asked.numpy()])
         vectors = (padded(plain, tokens, offsets) - items.means[0]) * items.scale
         weigh(items.project(vectors)).backward()
-        return taken(learned, lambda: (plain.zero_grad(), items.zero_grad()))
+        found = taken(learned, plain.zero_grad)
+        items.zero_grad()
+        return found
 
     seconds: dict[str, list[float]] = {"ours": [], "naive": []}
     found: dict[str, dict[str, Tensor]] = {}
@@ -108,10 +111,11 @@ def padded(backbone: Backbone, tokens: np.ndarray, offsets: np.ndarray) -> Tenso
     hidden = backbone.model(
         input_ids=torch.from_numpy(tokens).long()[place], attention_mask=inside.long()
     ).last_hidden_state
-    return hidden[torch.arange(len(lengths)), lengths - 1]
+    last: Tensor = hidden[torch.arange(len(lengths)), lengths - 1]
+    return last
 
 
-def taken(parameters: dict, forget) -> dict[str, Tensor]:  # type: ignore[no-untyped-def]
+def taken(parameters: Mapping[str, Tensor], forget: Callable[[], None]) -> dict[str, Tensor]:
     found = {name: value.grad.clone() for name, value in parameters.items() if value.grad is not None}
     forget()
     return found

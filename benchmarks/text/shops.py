@@ -96,14 +96,16 @@ def without_cold(dataset: Dataset, cold: np.ndarray) -> np.ndarray:
     warm = ~cold[np.asarray(dataset.items)]
     stay = warm | (np.arange(dataset.n_events) >= ends[owners] - 2)
     enough = np.bincount(owners[stay], minlength=dataset.n_users) > 2
-    return stay & (enough[owners] | warm)
+    chosen: np.ndarray = stay & (enough[owners] | warm)
+    return chosen
 
 
 def of_users(dataset: Dataset, percent: str) -> np.ndarray:
     """(E,) bool: events of so many percent of the users; empty: of those who are in none of ``SHARES``."""
     found = 100 * chances("adapt", dataset.user_table["user"].to_pylist())
     users: np.ndarray = found < int(percent) if percent else found >= max(SHARES)
-    return users[users_of(dataset, np.arange(dataset.n_events))]
+    chosen: np.ndarray = users[users_of(dataset, np.arange(dataset.n_events))]
+    return chosen
 
 
 def kept(dataset: Dataset, events: np.ndarray) -> Dataset:
