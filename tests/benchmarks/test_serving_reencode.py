@@ -33,3 +33,4 @@ def test_the_last_events_are_encoded(tmp_path):
     assert len(fresh.histories["new"]) == 4
     assert fresh.histories["new"][-1] == recommender.vocabulary.rows([1])[0]
     assert len(fresh.ids) == ITEMS
+    assert b"hydrarec_requests" in fresh.metrics.text()  # which a load asks for first
