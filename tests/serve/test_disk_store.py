@@ -56,6 +56,16 @@ def test_a_store_of_the_second_format_gets_what_it_lacks(tmp_path):
             assert store.put_items([StoredItem(item="y")], store.items_version())
 
 
+def test_a_store_of_the_third_format_finds_events_by_item(tmp_path):
+    with DiskStore(tmp_path) as store:
+        store.append([event("a", "x", 1)], step)
+        store._writer.executescript("DROP INDEX events_by_item; PRAGMA user_version = 3")
+    with DiskStore(tmp_path) as store:
+        assert store.seen_among("a", ["x", "y"]) == {"x"}
+        plan = store._reader.execute("EXPLAIN QUERY PLAN SELECT 1 FROM events WHERE user = 1 AND item = 'x'").fetchall()
+        assert "events_by_item" in str(plan)
+
+
 def test_writers_take_turns(tmp_path):
     """Nobody gives up, as SQLite's own waiters do, however long another has the turn."""
     with DiskStore(tmp_path) as one, DiskStore(tmp_path) as other:
@@ -315,7 +325,7 @@ def test_files_that_are_no_store(tmp_path):
     connection = sqlite3.connect(place / FILE)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(InputError, match=r"newer.* is a store of format 7, this hydrarec knows 3"):
+    with pytest.raises(InputError, match=r"newer.* is a store of format 7, this hydrarec knows 4"):
         DiskStore(place)
 
 

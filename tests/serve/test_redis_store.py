@@ -46,6 +46,21 @@ def test_nothing_is_left_of_the_erased(redis_server):
         assert (before, left) == (1, set())
 
 
+def test_a_store_of_the_first_format_gets_what_it_lacks(redis_server):
+    client = redis_server.client()
+    client.flushall()
+    with RedisStore(redis_server.url) as store:
+        store.append([event("a", f"x{k}", k) for k in range(2_500)], step)
+        store.append([event("b", "y", 1)], step)
+    client.delete(*client.scan_iter("hydrarec:x:*"))
+    client.set("hydrarec:format", "1")
+    for _ in range(2):
+        with RedisStore(redis_server.url) as store:
+            assert store.seen_among("a", ["x0", "x2499", "y"]) == {"x0", "x2499"}
+            assert store.seen_among("b", ["x0", "y"]) == {"y"}
+            assert client.get("hydrarec:format") == b"2"
+
+
 def test_what_was_acknowledged_outlives_a_kill_of_the_server(tmp_path_factory, tmp_path):
     server = RedisServer(short(tmp_path_factory))
     try:
@@ -118,7 +133,7 @@ def test_a_server_that_may_lose_users_is_told_of(tmp_path_factory, redis_server,
             assert store.accounts(["a"])[0].events == 0
         server.client().config_set("maxmemory", 0)
         assert server.client().set("hydrarec:format", "9")
-        with pytest.raises(InputError, match="a store of format b'9', this hydrarec knows b'1'"):
+        with pytest.raises(InputError, match="a store of format b'9', this hydrarec knows b'2'"):
             RedisStore(server.url)
         server.client().replicaof("127.0.0.1", 1)
         with pytest.raises(InputError, match="is a replica; name its primary"):

@@ -55,6 +55,17 @@ def test_events_of_many_users_in_order(store):
     assert sorted(store.seen("a")) == ["x", "z"]
 
 
+def test_which_items_were_seen(store):
+    some = ["x", "", "a\x00b", "ünï 🐍", "'\"\\", "%"]
+    assert store.seen_among("a", some) == store.seen_among("a", []) == set()
+    store.append([event("a", item, place) for place, item in enumerate([*some, "x", "x"])], step)
+    store.append([event("b", "y", 1)], step)
+    assert store.seen_among("a", []) == set()
+    assert store.seen_among("a", ["y", *some, "x", "X", "a"]) == set(some) == set(store.seen("a"))
+    assert store.seen_among("b", [*some, "y"]) == {"y"}
+    assert store.seen_among("a", [str(number) for number in range(5_000)]) == set()
+
+
 def test_an_id_counts_once_for_a_user(store):
     first = [event("a", "x", 1, "1"), event("a", "x", 1, "1"), event("b", "x", 1, "1"), event("a", "x", 1)]
     assert store.append(first, step) == [True, False, True, True]
@@ -176,6 +187,7 @@ def test_an_erased_user_is_nobody(store):
     assert store.scrub()
     assert store.accounts(["a"]) == [Account()]
     assert store.history("a").items == store.seen("a") == []
+    assert store.seen_among("a", ["x"]) == set()
     assert store.append([event("a", "x", 1, "1"), event("b", "x", 1, "1")], step) == [True, False]
     assert store.accounts(["a"])[0].state.data == b"x@1;"
 

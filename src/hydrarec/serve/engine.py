@@ -17,6 +17,7 @@ from hydrarec.serve.catalog.catalog import Catalog
 from hydrarec.serve.catalog.indexing import IndexChoice, Indexing
 from hydrarec.serve.catalog.items import Items
 from hydrarec.serve.catalog.ranking import Conditions
+from hydrarec.serve.catalog.unseen import Asked, Unseen
 from hydrarec.serve.packing import Precision, StatePacker
 from hydrarec.serve.sample import sample_histories
 from hydrarec.serve.states import UserStates, batch_of
@@ -122,9 +123,9 @@ class Engine:
                 places = torch.tensor(chosen)
                 hidden[places], known[places], events[places] = read([requests[place] for place in chosen])
         view = self.items.view  # with all items that the states know
-        asked = [request for request, each in zip(requests, known, strict=True) if each]
-        conditions = [self._conditions(request, view.catalog) for request in asked]
-        best = iter(view.ranking.best(hidden[known], conditions))
+        pairs = zip(requests, events.tolist(), strict=True)
+        asked = [self._asked(*pair, view.catalog) for pair, each in zip(pairs, known, strict=True) if each]
+        best = iter(Unseen(view.ranking, view.catalog, self.store).best(hidden[known], asked))
         answers = []
         for each, count in zip(known.tolist(), events.tolist(), strict=True):
             rows, scores = next(best) if each else ([], [])
@@ -188,12 +189,13 @@ class Engine:
             hidden[known] = self.model.hidden_at(replace(batch, columns={REQUEST_TIMES: asked}), batch.last)
         return hidden, known, torch.tensor([len(history.items) for history in histories])
 
-    def _conditions(self, request: Request, catalog: Catalog) -> Conditions:
+    def _asked(self, request: Request, events: int, catalog: Catalog) -> Asked:
         denied = list(request.excluded)
-        if request.exclude_seen:
-            denied += self.store.seen(request.user or "") if request.history is None else request.history.items
+        if request.exclude_seen and request.history is not None:
+            denied += request.history.items
         rows = catalog.rows(denied) if denied else _NONE
-        return Conditions(k=request.k, allowed=request.allowed, denied=np.unique(rows[rows >= 0]))
+        conditions = Conditions(k=request.k, allowed=request.allowed, denied=np.unique(rows[rows >= 0]))
+        return Asked(conditions=conditions, user=request.user if request.exclude_seen else None, events=events)
 
 
 def _moments(requests: Sequence[Request]) -> Tensor:

@@ -180,6 +180,10 @@ class Store(ABC):
         """The items of a user's events, each once, in any order."""
 
     @abstractmethod
+    def seen_among(self, user: str, items: Sequence[str]) -> set[str]:
+        """Those of ``items`` that a user has an event of. It takes time by their number, not by the user's events."""
+
+    @abstractmethod
     def keep(self, made: Sequence[tuple[str, History, State]]) -> None:
         """Store states of users made from histories, but not where the user has other events by now.
 

@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 from hydrarec.errors import InputError
 
-FORMAT = 3  # 1 had no items, and of each user one state; 2 did not say when items changed
+# 1 had no items, and of each user one state; 2 did not say when items changed; 3 did not find events by item.
+FORMAT = 4
 _SECONDS = 10.0  # to wait for another process that writes
 _BEFORE = {  # by the format that a store has
     1: "DROP TABLE IF EXISTS states;",  # made again from the events
@@ -27,6 +28,7 @@ CREATE TABLE IF NOT EXISTS events (
     id TEXT,
     PRIMARY KEY (user, place)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS events_by_item ON events (user, item);
 CREATE UNIQUE INDEX IF NOT EXISTS event_ids ON events (user, id) WHERE id IS NOT NULL;
 CREATE TABLE IF NOT EXISTS states (
     user INTEGER NOT NULL,

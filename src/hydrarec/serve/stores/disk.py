@@ -95,6 +95,15 @@ class DiskStore(Store):
         with self._read() as connection:
             return [item for (item,) in connection.execute(query, (user,))]
 
+    def seen_among(self, user: str, items: Sequence[str]) -> set[str]:
+        if not items:
+            return set()
+        query = f"""WITH asked (item) AS (VALUES {",".join(["(?)"] * len(items))}) SELECT item FROM asked
+            WHERE EXISTS (SELECT 1 FROM events WHERE user = (SELECT number FROM users WHERE name = ?)
+                AND events.item = asked.item)"""
+        with self._read() as connection:
+            return {item for (item,) in connection.execute(query, (*items, user))}
+
     def keep(self, made: Sequence[tuple[str, History, State]]) -> None:
         query = "SELECT 1 FROM users WHERE name = ? AND number = ? AND events = ?"
         with self._write("write", patience=_PATIENCE) as connection:

@@ -27,6 +27,7 @@ class _User:
     last: int = 0
     events: list[Event] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
+    items: set[str] = field(default_factory=set)
 
     def account(self, state: State | None) -> Account:
         return Account(events=len(self.events), last=self.last, state=state)
@@ -97,7 +98,12 @@ class MemoryStore(Store):
         return [(event.item, event.time) for event in events]
 
     def seen(self, user: str) -> list[str]:
-        return list(dict.fromkeys(self.history(user).items))
+        with self._lock:
+            return list(self._users[user].items) if user in self._users else []
+
+    def seen_among(self, user: str, items: Sequence[str]) -> set[str]:
+        with self._lock:
+            return self._users[user].items.intersection(items) if user in self._users else set()
 
     def keep(self, made: Sequence[tuple[str, History, State]]) -> None:
         with self._lock:
@@ -177,6 +183,7 @@ class _Writes(Transaction):
             user = self._users.setdefault(change.user, _User())
             user.events += change.events
             user.ids |= {event.id for event in change.events if event.id is not None}
+            user.items |= {event.item for event in change.events}
             user.last = change.times[-1]
             self._states.drop_user(change.user)
             if state is not None:

@@ -1,8 +1,8 @@
 """What a Redis or Valkey server does at once, in its own language: nothing comes in between, and all of it or nothing.
 
 Keys, each after ``hydrarec:``. ``u:NAME`` a user's number, events, last; ``e:NUMBER`` events; ``i:NUMBER`` their ids;
-``s:NUMBER`` states by version. ``users`` names by number; ``versions``; ``states:VERSION`` numbers by age. ``item:ID``;
-``items`` ids by their last change. Counters: ``numbers``, ``clock``, ``items_version``.
+``x:NUMBER`` their items; ``s:NUMBER`` states by version. ``users`` names by number; ``versions``; ``states:VERSION``
+numbers by age. ``item:ID``; ``items`` ids by their last change. Counters: ``numbers``, ``clock``, ``items_version``.
 """
 
 _SHARED = """
@@ -78,6 +78,7 @@ while place <= #ARGV do
   call('HSET', key('u:', name), 'number', number, 'events', ARGV[place + 2] + count, 'last', ARGV[place + 3])
   for each = place + 7, place + 5 + 2 * count, 2 do
     call('RPUSH', key('e:', number), ARGV[each])
+    call('SADD', key('x:', number), cjson.decode(ARGV[each])[1])
     if ARGV[each + 1] ~= '' then call('SADD', key('i:', number), string.sub(ARGV[each + 1], 2)) end
   end
   drop_states(number)
@@ -148,7 +149,7 @@ ERASE = (
 local number = call('HGET', key('u:', ARGV[1]), 'number')
 if not number then return 0 end
 drop_states(number)
-call('DEL', key('u:', ARGV[1]), key('e:', number), key('i:', number))
+call('DEL', key('u:', ARGV[1]), key('e:', number), key('i:', number), key('x:', number))
 call('ZREM', key('users'), ARGV[1])
 return 1
 """

@@ -27,9 +27,10 @@ from hydrarec.serve.stores.contract import (
 )
 
 SCHEMES = ("redis://", "rediss://", "unix://")
-_FORMAT = b"1"
+_FORMAT = b"2"  # 1 had no set of each user's items
 _CONNECT_SECONDS, _ANSWER_SECONDS = 2.0, 10.0
 _TRIES = 100  # of an append, when others write to the same users
+_ITEMS = 1_000  # in one command
 _EVICTED = 1_000  # in one go: the server does nothing else meanwhile
 
 
@@ -69,6 +70,8 @@ class RedisStore(Store):
                 raise InputError(f"{self._name} is a replica; name its primary")
             self._redis.set("hydrarec:format", _FORMAT, nx=True)
             found = self._redis.get("hydrarec:format")
+            if found == b"1":
+                found = self._from_first_format()
         except (redis.RedisError, ValueError) as error:
             raise InputError(f"the store {self._name} cannot be used ({error}); is the server up?") from error
         if found != _FORMAT:
@@ -131,6 +134,14 @@ class RedisStore(Store):
 
     def seen(self, user: str) -> list[str]:
         return list({item for item, _ in self._events(user, 0, -1)[1]})
+
+    def seen_among(self, user: str, items: Sequence[str]) -> set[str]:
+        with self._errors("read"):
+            number = int(self._redis.hget(f"hydrarec:u:{user}", "number") or 0)
+            with self._redis.pipeline(transaction=False) as together:
+                for item in items:
+                    together.sismember(f"hydrarec:x:{number}", item)
+                return {item for item, seen in zip(items, together.execute(), strict=True) if seen}
 
     def keep(self, made: Sequence[tuple[str, History, State]]) -> None:
         told = [(user, of.owner, len(of.items), state.version, state.data) for user, of, state in made]
@@ -207,6 +218,15 @@ class RedisStore(Store):
             number = int(self._redis.hget(f"hydrarec:u:{user}", "number") or 0)
             events = self._redis.lrange(f"hydrarec:e:{number}", first, last) if number else []
         return number, [(item, moment) for item, moment in map(json.loads, events)]
+
+    def _from_first_format(self) -> bytes:
+        for _, number in self._redis.zscan_iter("hydrarec:users"):
+            events = self._redis.lrange(f"hydrarec:e:{int(number)}", 0, -1)
+            for first in range(0, len(events), _ITEMS):
+                items = [json.loads(each)[0] for each in events[first : first + _ITEMS]]
+                self._redis.sadd(f"hydrarec:x:{int(number)}", *items)
+        self._redis.set("hydrarec:format", _FORMAT)
+        return _FORMAT
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
