@@ -57,15 +57,18 @@ def test_steps_that_read_time(config, heads, data):
         agree(*states, names=(*FIELDS, "timed", "time"))
 
 
+@pytest.mark.parametrize("time", [False, True])
 @pytest.mark.parametrize("users", [0, 1, 23, 24, 25, 100])
-def test_any_number_of_users(users):
-    config = EncoderConfig(d_model=12, n_heads=2, d_state=20)
-    encoder = make(config)
-    states = [encoder.initial_state(users) for _ in range(2)]
+def test_any_number_of_users(users, time):
+    encoder = make(EncoderConfig(d_model=12, n_heads=2, d_state=20, time_heads=3), time=time)
+    states, times = [encoder.initial_state(users) for _ in range(2)], torch.arange(users)
     for x in torch.randn(3, users, 12).unbind(0):
-        encoder.step_(x, states[0])
-        step_by_layers(encoder, x, states[1])
-    agree(*states)
+        times = times + torch.randint(0, 10**6, (users,))
+        asked = {REQUEST_TIMES: times + torch.randint(0, 10**6, (users,))}
+        batch = Batch(items=torch.zeros(users).long(), times=times, offsets=torch.arange(users + 1), columns=asked)
+        encoder.step_(x, states[0], batch)
+        step_by_layers(encoder, x, states[1], batch)
+    agree(*states, names=(*FIELDS, "timed", "time") if time else FIELDS)
 
 
 @pytest.mark.parametrize(("d_state", "inner"), [(4, 8), (8, 16), (16, 32), (32, 16), (64, 16), (5, 12)])
