@@ -345,3 +345,11 @@ def test_filters_that_leave_nothing(engine, how, message):
     with pytest.raises(InputError, match=message):
         engine.catalog.allowed(**how)
     assert engine.catalog.allowed() is None
+
+
+def test_an_item_that_goes_leaves_the_laid_out_catalog_as_it_is(engine):
+    before = engine.items.view.ranking
+    assert engine.items.remove("1")
+    after = engine.items.view.ranking
+    assert after is not before
+    assert after.products is before.products

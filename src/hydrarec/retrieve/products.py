@@ -1,5 +1,7 @@
 """Inner products of a few queries with many vectors, again and again."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -10,19 +12,24 @@ class Products:
     """Inner products (n, V) float32 of queries (n, d) with ``vectors`` (V, d) float32.
 
     A BLAS goes through the vectors as they lie, which with 4 to 16 queries costs it half of its speed and more. oneDNN
-    keeps a second copy in an order of its own. Where this torch has no such layout, the BLAS serves.
+    keeps a second copy in an order of its own, made when it is needed first. Where this torch has no such layout, the
+    BLAS serves.
     """
 
     def __init__(self, vectors: Tensor) -> None:
-        self._vectors, self._packed = vectors, _packed(vectors)
+        self._vectors = vectors
 
     def __call__(self, queries: Tensor) -> Tensor:
-        if self._packed is None or len(queries) < _FEW:
+        if len(queries) < _FEW or self._packed is None:
             return queries @ self._vectors.T
         return _linear(queries, self._packed)
 
+    @cached_property
+    def _packed(self) -> Tensor | None:
+        return _pack(self._vectors)
 
-def _packed(vectors: Tensor) -> Tensor | None:
+
+def _pack(vectors: Tensor) -> Tensor | None:
     if vectors.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return None
     try:  # no public function does it without copying all scores once more

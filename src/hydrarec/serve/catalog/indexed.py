@@ -30,7 +30,7 @@ class IndexedRanking(Ranking):
     """
 
     def __init__(self, exact: Ranking, index: Index, beside: np.ndarray, recall: float) -> None:
-        super().__init__(exact.model, exact.vectors, exact.removed)
+        super().__init__(exact.model, exact.vectors, exact.removed, exact.products)
         back = np.setdiff1d(index.left_out, exact.removed)
         self.index, self.beside, self.recall = index, np.union1d(beside, back), recall
         hidden = np.zeros(self.n_items, bool)

@@ -77,7 +77,7 @@ class Indexing:
             go_on: called every second or so, and may raise an error to end it.
         """
         began, hidden = time.monotonic(), self._hidden()
-        exact = Ranking(ranking.model, ranking.vectors, ranking.removed)
+        exact = Ranking(ranking.model, ranking.vectors, ranking.removed, ranking.products)
         removed = np.zeros(exact.n_items, bool)
         removed[exact.removed] = True
         index = Index(exact.chunks, exact.n_items, removed, go_on)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -46,11 +45,21 @@ class Ranking:
         vectors: (V, d), ``model.catalog()``; None for tables that are smaller than their vectors in float32, which stay
             as they are, and are read for every answer.
         removed: (r,) int64, rows that are never among the best.
+        products: with a chunk of ``vectors`` each, and its first row; rankings of the same vectors share them.
     """
 
-    def __init__(self, model: NeuralModel, vectors: Tensor | None, removed: np.ndarray = _NONE) -> None:
+    def __init__(
+        self,
+        model: NeuralModel,
+        vectors: Tensor | None,
+        removed: np.ndarray = _NONE,
+        products: Sequence[tuple[int, Products]] = (),
+    ) -> None:
         self.model, self.vectors, self.removed = model, vectors, removed
         self.n_items = model.n_items if vectors is None else len(vectors)
+        if vectors is not None and not products:
+            products = [(first, Products(chunk)) for first, chunk in self.chunks()]
+        self.products = products
 
     @classmethod
     @torch.inference_mode()
@@ -61,7 +70,7 @@ class Ranking:
     def changed(self, rows: np.ndarray, removed: np.ndarray) -> "Ranking":
         """The same with the model's vectors of ``rows`` (n,), new ones at the end among them."""
         if self.vectors is None or not len(rows):
-            return Ranking(self.model, self.vectors, removed)
+            return Ranking(self.model, self.vectors, removed, self.products)
         vectors = self.vectors.new_empty(self.model.n_items, self.vectors.shape[1])
         vectors[: len(self.vectors)] = self.vectors
         chosen = torch.from_numpy(rows)
@@ -79,11 +88,6 @@ class Ranking:
         else:
             for first in range(0, self.n_items, _CHUNK):
                 yield first, self.vectors[first : first + _CHUNK]
-
-    @cached_property
-    def _products(self) -> list[tuple[int, Products]]:
-        """Of each chunk of ``vectors``, its first row too. Made when every item is scored for the first time."""
-        return [(first, Products(vectors)) for first, vectors in self.chunks()]
 
     @torch.inference_mode()
     def best(self, hidden: Tensor, conditions: Sequence[Conditions]) -> list[Answers]:
@@ -117,7 +121,7 @@ class Ranking:
         if self.vectors is None:
             chunks = ((first, queries @ vectors.T) for first, vectors in self.chunks())
         else:
-            chunks = ((first, products(queries)) for first, products in self._products)
+            chunks = ((first, products(queries)) for first, products in self.products)
         for first, scores in chunks:
             here = removed[(removed >= first) & (removed < first + scores.shape[1])]
             yield first, scores.index_fill_(1, here - first, -torch.inf)
