@@ -10,8 +10,8 @@ from hydrarec.retrieve.approximate import Index
 from hydrarec.retrieve.exact import top_k
 from hydrarec.serve.catalog.ranking import Answers, Conditions, Ranking
 
-_MORE = 4  # proposals for each item that is wanted
-_LEAST, _MOST = 256, 4_096  # proposals; where more are needed every item is scored
+_MORE = 2  # proposals for each item that is wanted
+_LEAST, _MOST = 128, 4_096  # proposals; where more are needed every item is scored
 
 
 class IndexedRanking(Ranking):

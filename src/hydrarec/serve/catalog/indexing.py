@@ -18,10 +18,11 @@ from hydrarec.serve.catalog.ranking import Answers, Conditions, Ranking
 IndexChoice = Literal["auto", "exact", "faiss"]
 WORTH = 200_000  # items from which an index answers faster (docs/serving.md has the figures)
 K = 100  # of which recall is measured
-WANTED = 0.98  # recall that the number of probes is chosen for
+WANTED = 0.975  # recall that the number of probes is chosen for
 FLOOR = 0.97  # below it every item is scored
 _STALE = 50  # another index is due when one item in so many is not as it was
 _GAIN = 0.002  # of recall, for which twice the work is done
+_HALVINGS = 3  # of the step between too few probes and enough
 _NONE = np.empty(0, np.int64)
 _AT_ONCE = 64  # queries
 
@@ -81,12 +82,25 @@ class Indexing:
         removed = np.zeros(exact.n_items, bool)
         removed[exact.removed] = True
         index = Index(exact.chunks, exact.n_items, removed, go_on)
-        best, recall = _answers(exact.best, hidden, go_on), 0.0
-        gained = 1.0
+        best = _answers(exact.best, hidden, go_on)
+
+        def recall_of(probes: int) -> float:
+            index.probes = probes
+            return _recall(_answers(IndexedRanking(exact, index, _NONE, 0.0).found, hidden, go_on), best)
+
+        recall, gained = 0.0, 1.0
         while index.probes < index.clusters and recall < WANTED and gained > _GAIN:
-            index.probes, before = 2 * index.probes, recall
-            recall = _recall(_answers(IndexedRanking(exact, index, _NONE, recall).found, hidden, go_on), best)
+            before, recall = recall, recall_of(2 * index.probes)
             gained = recall - before
+        enough, too_few = index.probes, index.probes // 2
+        for _ in range(_HALVINGS if recall >= WANTED else 0):
+            middle = (enough + too_few) // 2
+            reached = recall_of(middle)
+            if reached >= WANTED:
+                enough, recall = middle, reached
+            else:
+                too_few = middle
+        index.probes = enough
         found = f"recall@{K} {recall:.3f}, {index.probes} of {index.clusters} clusters read"
         if recall < FLOOR:
             self._failed = True
