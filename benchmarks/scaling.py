@@ -66,8 +66,10 @@ def words(found: dict[str, list[dict[str, Any]]]) -> str:
         before, after = ([run["validation"]["NDCG@10"] for run in found[name]] for name in (small, large))
         gain = mean(after) / mean(before) - 1
         work = [mean(run["cost"]["flops"] for run in found[name]) for name in (small, large)]
-        noise = max((stdev(values) for values in (before, after) if len(values) > 1), default=0.0)
-        paid = "pays" if mean(after) - mean(before) > 2 * noise else "does not pay"
+        noise = max((stdev(values) for values in (before, after) if len(values) > 1), default=None)
+        paid = "pays" if noise is not None and mean(after) - mean(before) > 2 * noise else "does not pay"
+        if noise is None:
+            paid = "one seed cannot say whether it pays"
         brings = f"{100 * gain:+.1f} % validation NDCG@10 for {work[1] / work[0]:.1f} x the work"
         lines.append(f"- {small} to {large}: {brings}; {paid}.")
     return "\n".join([*lines, "", "A step pays where it brings more than twice the standard deviation over seeds."])
