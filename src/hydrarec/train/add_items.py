@@ -18,7 +18,7 @@ from hydrarec.models.neural import NeuralModel
 from hydrarec.progress import Progress, Silent
 from hydrarec.sharing import alone_in
 from hydrarec.train.grow import grow_model, grow_table
-from hydrarec.train.run import Run, change_items
+from hydrarec.train.run import Run, change_items, open_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ def add_items(
         InputError: the run knows its items by id alone, or the source is wrong; nothing is changed.
     """
     with alone_in(run.path, wait=True):
+        run = open_run(run.path)  # it may have gone on with a day since it was opened
         model = run.model()
         if not isinstance(model, NeuralModel) or not isinstance(model.items, TextItems):
             raise InputError(f"{run.path} knows its items by id alone; train with --set items.kind=text, or both")

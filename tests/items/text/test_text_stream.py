@@ -1,5 +1,7 @@
 """Runs that read their items' text go on with a day's events."""
 
+import shutil
+
 import pyarrow as pa
 import pytest
 import torch
@@ -55,13 +57,14 @@ def go_on(run, source, **others):
 )
 def test_new_items_come_with_their_text(trained, changes, tmp_path):
     run = trained(**changes)
-    twin = Recommender(run)
+    shutil.copytree(run.path, tmp_path / "twin")
     run, day = go_on(run, events(20, 40, [*range(10)]), columns={"items": NEW}, overrides=["train.epochs=2"])
     assert (day.items, day.new, day.evicted) == (10, 2, 0)
     assert run.items()["item"].to_pylist() == [*range(10)]
     assert run.items()["title"].to_pylist() == [*TITLES, *MORE[:2]]
     items = run.model().items
     if not changes:  # the same text, the same vector, whoever brings it
+        twin = Recommender.load(tmp_path / "twin")
         twin.add_items(NEW)
         expected = dict(zip(twin.item_table["item"].to_pylist(), twin.model.items.vectors, strict=True))
         assert all(torch.allclose(items.vectors[row], expected[row], atol=1e-5) for row in (8, 9))
@@ -74,6 +77,19 @@ def test_new_items_come_with_their_text(trained, changes, tmp_path):
     # Nobody's row is taken, however long nobody asked for an item.
     run, day = go_on(run, events(40 * 24, 40 * 24 + 9, [8, 9]), keep_days=1)
     assert (day.items, day.new, day.evicted) == (10, 0, 0)
+
+
+def test_a_recommender_from_before_a_day_adds_items_to_the_run_as_it_is_now(trained):
+    run = trained()
+    earlier = Recommender(run)
+    run, _ = go_on(run, events(20, 30, [*range(8)]))
+    assert earlier.add_items(NEW).added == 2
+    now = open_run(run.path)
+    assert now.dataset == run.dataset
+    assert now.dataset["days"] == 1
+    assert earlier.dataset.n_events == 30 * 20
+    _, day = go_on(now, events(30, 31, [*range(10)]))
+    assert (day.events, day.new) == (20, 0)
 
 
 def test_an_item_that_was_added_before_its_first_event_keeps_its_row(trained):
