@@ -52,7 +52,7 @@ def adapt(
     from hydrarec.train.summary import summary
 
     fields = protocol.fields()
-    refuse_other_folder(out)
+    refuse_other_folder(out, run)
     fresh = choose_protocol(Protocol.named("time"), protocol.protocol, fields)
     dataset = obtain(source, out, protocol=fresh, log=say, **columns.given())
     adapted = adapt_run(

@@ -19,6 +19,7 @@ from hydrarec.files import write_json
 from hydrarec.items.text.items import TextItems
 from hydrarec.items.text.prompt import has_text, sentences
 from hydrarec.items.text.reader import TextReader
+from hydrarec.machine import usable_device
 from hydrarec.models.neural import NeuralModel
 from hydrarec.progress import Progress, counter
 from hydrarec.train.run import Run, open_run
@@ -55,9 +56,10 @@ def adapt(
         test: False measures on no test split, neither here nor where the run came from; see ``train``.
 
     Raises:
-        InputError: the run is not finished or knows its items by id alone, or ``out`` holds another run.
+        InputError: the run is not finished or knows its items by id alone, ``out`` is it or holds
+            another one, or ``device`` cannot be used.
     """
-    run = open_run(path)
+    device, run = usable_device(device), open_run(path)
     if not isinstance(run.model(), NeuralModel) or run.settings.items.kind == "table":
         raise InputError(
             f"{path} knows its items by id alone and cannot score items that it was not trained on; "

@@ -60,7 +60,7 @@ def fit(
     place = usable_device(device) if neural else "cpu"
     _refuse_in_parallel(source, settings, neural)
     if processes.is_first():
-        refuse_other_folder(out)
+        refuse_other_folder(out, settings.start.run)
     dataset = obtain(source, out, protocol=fresh, log=log, **(columns or {}))
     chosen = choose_protocol(dataset.protocol, protocol, fields)
     if (warning := leakage_warning(chosen)) is not None:

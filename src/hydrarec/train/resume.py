@@ -15,8 +15,10 @@ from hydrarec.train.settings import Settings
 Sections = Mapping[str, Mapping[str, Any]]
 
 
-def refuse_other_folder(out: Path) -> None:
-    """Raise an ``InputError`` where ``out`` is a file, or holds what no run has written."""
+def refuse_other_folder(out: Path, start: str | Path = "") -> None:
+    """Raise an ``InputError`` where ``out`` is a file, what no run has written, or the run to ``start`` from."""
+    if start and out.resolve() == Path(start).resolve():
+        raise InputError(f"{out} is the run to start from, and would be replaced; choose another --out")
     if (out / "config.json").exists() or not out.exists():
         return
     if not out.is_dir() or any(not _of_a_beginning(path.name) for path in out.iterdir()):

@@ -62,7 +62,7 @@ def train(
     processes.require_same({"settings": settings.to_dict(), **facts})
     if not processes.is_first():
         return _train(dataset, out, settings, protocol, resume, progress, device, test)
-    refuse_other_folder(out)
+    refuse_other_folder(out, settings.start.run)
     with alone_in(out):
         return _train(dataset, out, settings, protocol, resume, progress, device, test)
 

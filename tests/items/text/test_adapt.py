@@ -187,6 +187,30 @@ def test_a_run_without_text_is_refused(trained):
         adapted(run, "full")
 
 
+@pytest.mark.parametrize("way", ["adapt", "train", "command"])
+def test_the_run_to_start_from_is_not_replaced(trained, tmp_path, capsys, way):
+    run = trained()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(run.path)
+    message = "is the run to start from, and would be replaced; choose another --out"
+    if way == "adapt":
+        with pytest.raises(InputError, match=message):
+            adapted(run, "full", out="link", resume="never")
+    else:
+        start = ["--set", f"start.run={run.path}", "--set", "start.mode=full"]
+        words = ["adapt", str(run.path), "none.csv"] if way == "command" else ["train", "none.csv", *start]
+        assert main([*words, "--out", str(tmp_path / "link"), "--resume", "never"]) == 2
+        assert message in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(trained):
+    run = trained()
+    with pytest.raises(InputError, match=r"device 'gpu' cannot be used here .*; use cpu"):
+        adapted(run, "full", device="gpu")
+    assert not (run.path.parent / "adapted").exists()
+
+
 def test_mode_needs_a_run():
     from hydrarec.train.settings import resolve
 
