@@ -218,6 +218,22 @@ def test_domains(tmp_path):
     assert kept == {path: path.read_bytes() for path in run.path.rglob("*.parquet")}
 
 
+def test_a_domain_that_was_quiet_for_long_is_still_known(tmp_path):
+    data = prepare(in_shops(events(0, 1, 8)), tmp_path / "data", domain="shop")
+    settings, _ = resolve(overrides=[f"{key}={value}" for key, value in {**SMALL, "items.storage": "rows"}.items()])
+    run = train(data, tmp_path / "run", settings, Protocol.named("time"), progress=Silent())
+    day = in_shops(events(9, 9.5, 12, base=100), lambda item: "odd")
+    run, told = go_on(run, day, keep_days=1, columns={"domain": "shop"})
+    assert (told.items, told.new, told.evicted) == (8 + 6, 12, 6)
+    assert sorted(run.items()["domain"].to_pylist()) == ["even"] + ["odd"] * 13
+    day = in_shops(events(19, 19.5, 12, base=200), lambda item: "odd")
+    run, told = go_on(run, day, keep_days=1, columns={"domain": "shop"})
+    assert (told.items, told.evicted) == (14, 12)
+    run, told = go_on(run, in_shops(events(20, 20.5, 4, base=300)), keep_days=30, columns={"domain": "shop"})
+    by_id = dict(zip(run.items()["item"].to_pylist(), run.model().domains.item_domains.tolist(), strict=True))
+    assert [by_id[item] for item in range(300, 304)] == [0, 1, 0, 1]
+
+
 def test_bad_runs(tmp_path, run):
     counted = train(
         prepare(events(0, 1, 8)), tmp_path / "counted", resolve(model="popularity")[0], Protocol(), progress=Silent()

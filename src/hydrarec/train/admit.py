@@ -46,9 +46,9 @@ def admit(
     used = np.full(len(vocabulary), np.iinfo(np.int64).max)  # what has no event is not out of use
     used[rows[rows >= 0]] = last[rows >= 0]
     # Text says what an item is however long nobody asked for it.
-    stale = np.flatnonzero((used < now - keep_days * _DAY) & (not with_text))
+    stale = _evictable(table, used, (used < now - keep_days * _DAY) & (not with_text))
     today = ids.filter(pa.array(fresh_events > 0))
-    admitted = vocabulary.admit(today, stale[np.argsort(used[stale], kind="stable")])
+    admitted = vocabulary.admit(today, stale)
 
     rows = vocabulary.rows(ids)
     data = in_rows(whole, rows, _item_table(vocabulary, admitted, whole, rows, table))
@@ -59,15 +59,27 @@ def admit(
     return data, fresh, admitted, {"median": float(np.median(ages)), "max": float(ages.max())}
 
 
+def _evictable(table: pa.Table, used: np.ndarray, stale: np.ndarray) -> np.ndarray:
+    """The ``stale`` rows, the longest unused first, but for the last of a domain, whose name would go with it."""
+    rows = np.flatnonzero(stale)
+    rows = rows[np.argsort(used[rows], kind="stable")]
+    names, codes = domains_of(table)
+    if codes is None:
+        return rows
+    there, going = (np.bincount(each, minlength=len(names)) for each in (codes, codes[rows]))
+    last = {codes[row]: row for row in rows}
+    return rows[~np.isin(rows, [row for code, row in last.items() if there[code] == going[code]])]
+
+
 def _grow(
     run: Run, model: NeuralModel, held: pa.Table, table: pa.Table, admitted: Admitted, progress: Progress
 ) -> None:
     """Let the model have the items of ``table``: those it had, ``held``, but for what was reused, and others behind."""
     names, codes = domains_of(table)
     known, _ = domains_of(held)
-    if names != known:
+    if other := sorted({*names} - {*known}):
         raise InputError(
-            f"the new events are of domain {', '.join(sorted({*names} - {*known}))}, and {run.path} knows "
+            f"the new events are of domain {', '.join(other)}, and {run.path} knows "
             f"{', '.join(known)}; `hydrarec adapt` trains it on another domain"
         )
     domains = None if codes is None else torch.from_numpy(codes)
