@@ -67,7 +67,7 @@ def joined(device: str) -> Iterator[str]:
     place = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
     store: Store | None = None
     try:
-        store = _meet(int(os.environ["RANK"]), count)
+        store = _meet(count)
         if place.startswith("cuda"):
             torch.cuda.set_device(place)
         dist.init_process_group(
@@ -92,7 +92,7 @@ def joined(device: str) -> Iterator[str]:
             dist.destroy_process_group()
 
 
-def _meet(own: int, count: int) -> Store:
+def _meet(count: int) -> Store:
     """The store by which processes find each other, once all have said who they are."""
     restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
     of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
@@ -102,6 +102,7 @@ def _meet(own: int, count: int) -> Store:
             f"set {_SHARED_STORE}=1 before torchrun --max-restarts {restarts}"
         )
     try:
+        own = int(os.environ["RANK"])
         store = TCPStore(
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),

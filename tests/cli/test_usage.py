@@ -92,6 +92,15 @@ def test_bad_questions(words, message, refused, place):
     assert message in refused("recommend", place / "markov", *words)
 
 
+@pytest.mark.parametrize("given", [{}, {"RANK": "first"}, {"RANK": "0"}])
+def test_one_of_several_processes_that_does_not_know_which(given, refused, place, monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", **given}.items():
+        monkeypatch.setenv(name, value)
+    message = refused("evaluate", place / "markov")
+    assert message.startswith("WORLD_SIZE is 2 and ")
+    assert message.endswith("is missing or wrong; start with torchrun")
+
+
 def test_hstu_has_no_validation(refused, place):
     assert "protocol hstu has no valid split; use --split test" in refused(
         "evaluate", place / "hstu", "--split", "valid"
