@@ -14,7 +14,9 @@ from hydrarec.errors import InputError
 
 
 def read_new_items(source: Any, known: pa.Table, item: str | None = None) -> pa.Table:
-    """Items of a file or a frame as rows of the table ``known``: its columns, null where the source has none such.
+    """Items of a file or a frame as rows of the table ``known``: its columns, whatever the case of their names.
+
+    What the source has no column for, known items keep; it is null of others.
 
     Args:
         item: the id column; None: guessed.
@@ -30,17 +32,18 @@ def read_new_items(source: Any, known: pa.Table, item: str | None = None) -> pa.
     if found["item"].null_count:
         place = pc.index(found["item"].is_null(), True).as_py()
         raise InputError(f"row {place + 1} after the header: the item id is no whole number, as those of the run are")
-    found = found.rename_columns([DOMAIN if name == f"{DOMAIN}_" else name for name in found.column_names])
+    named = {f"{DOMAIN}_": DOMAIN} | {name.lower(): name for name in known.column_names}
+    found = found.rename_columns([named.get(name.lower(), name) for name in found.column_names])
     texts = [name for name in known.column_names if name not in ("item", "events", DOMAIN)]
     if not set(texts) & set(found.column_names):
         raise InputError(f"there is no column of text that the run has: {', '.join(texts)}; name one of them so")
     if DOMAIN in known.column_names:
         _check_domains(found, known)
     columns = {"item": found["item"], "events": pa.nulls(found.num_rows, known["events"].type).fill_null(0)}
-    for field in known.schema:
-        if field.name not in columns:
-            there = field.name in found.column_names
-            columns[field.name] = found[field.name] if there else pa.nulls(found.num_rows, field.type)
+    rows = pc.index_in(found["item"].cast(known["item"].type), known["item"].combine_chunks())  # null: a new one
+    for name in known.column_names:
+        if name not in columns:
+            columns[name] = found[name] if name in found.column_names else known[name].take(rows)
     return pa.table(columns).select(known.column_names).cast(known.schema)
 
 

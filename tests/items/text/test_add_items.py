@@ -83,6 +83,24 @@ def test_a_recommender_takes_them_at_once(trained):
     assert found.item_table.num_rows == 10
 
 
+def test_known_items_keep_what_the_source_has_no_column_for(trained):
+    brands = [f"brand {item}" for item in range(8)]
+    run = trained(shop(brand=brands))
+    before = score_of(run, 3), score_of(run, 4)
+    more = pa.table({"item": [100, 3, 4], "Title": ["Rose soap", TITLES[3], "Other tea"]})
+    found = add_items(run, more)
+    assert (found.added, found.updated, found.skipped) == (1, 1, 1)
+    run = open_run(run.path)
+    assert run.items()["brand"].to_pylist() == [*brands, None]
+    assert run.items()["title"].to_pylist() == [*TITLES[:4], "Other tea", *TITLES[5:], "Rose soap"]
+    assert score_of(run, 3) == pytest.approx(before[0], abs=1e-4)
+    assert score_of(run, 4) != pytest.approx(before[1], abs=1e-4)
+    add_items(run, pa.table({"item": [100, 5], "BRAND": ["new", "other"]}))
+    run = open_run(run.path)
+    assert run.items()["brand"].to_pylist() == [*brands[:5], "other", *brands[6:], "new"]
+    assert run.items()["title"].to_pylist() == [*TITLES[:4], "Other tea", *TITLES[5:], "Rose soap"]
+
+
 def test_a_domain_comes_with_a_new_item(trained, tmp_path):
     run = trained(shop(domain=["a"] * 4 + ["b"] * 4))
     more = pa.table({"item": [100, 101], "title": ["Rose soap", "Rose soap"], "domain": ["b", "a"]})
