@@ -7,11 +7,14 @@ import pyarrow as pa
 import pytest
 import torch
 from events import DAY, FIRST, ITEMS, TINY, event_table
+from fastapi.testclient import TestClient
 
 from hydrarec import InputError, Recommender
 from hydrarec.asked import of_histories
 from hydrarec.progress import Silent
 from hydrarec.serve.engine import Engine, Request
+from hydrarec.serve.http.app import make_app
+from hydrarec.serve.http.guard import Guard
 from hydrarec.serve.stores.contract import Event
 from hydrarec.serve.stores.disk import DiskStore
 from hydrarec.serve.stores.memory import MemoryStore
@@ -45,6 +48,16 @@ def test_they_are_read_without_a_warning(recommender):
     assert not np.allclose(np.sort(scores), np.sort(without), atol=1e-4)
     assert answers(recommender, ["new"])[0]  # alone too
     assert set(answers(recommender, HISTORY, exclude_seen=True)[0]) == set(items) - {3, 4}
+
+
+def test_a_server_reads_them_in_a_history_of_a_request(recommender):
+    app = make_app(Engine(recommender, MemoryStore()), Guard("127.0.0.1", []))
+    history = [{"item": item, "time": moment} for item, moment in zip(["new", "newer"], TIMES, strict=False)]
+    with TestClient(app, base_url="http://localhost") as client:
+        found = client.post("/recommend", json={"history": history, "at": TIMES[1], "k": ITEMS}).json()
+    items, scores = answers(recommender, ["new", "newer"], at=TIMES[1])
+    assert [each["item"] for each in found["recommendations"]] == items
+    assert np.allclose([each["score"] for each in found["recommendations"]], scores, atol=1e-4)
 
 
 def test_an_item_is_the_same_whenever_it_comes(recommender):

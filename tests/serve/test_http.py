@@ -250,6 +250,19 @@ def test_ids_of_any_kind_are_the_same_user(client):
         assert client.get(f"/users/{path}/recommendations").status_code == 404
 
 
+def test_a_line_break_is_a_letter_of_an_id(trained):
+    with client_of(Engine(trained["plain"], MemoryStore())) as client:
+        for user in ("alice", "alice\n", "al\nice"):
+            assert post(client, (user, 3, FIRST)).status_code == 200
+        for path in ("alice%0A", "al%0Aice"):
+            assert client.get(f"/users/{path}/state").json()["events"] == 1
+            assert client.delete(f"/users/{path}").status_code == 204
+            assert client.get(f"/users/{path}/state").json()["events"] == 0
+        assert client.get("/users/alice/state").json()["events"] == 1
+        problem(client.delete("/items/3%0A"), 404)
+        assert found(client, query="3")[0] == 3
+
+
 def test_without_room_a_client_is_sent_away_for_a_moment(trained, monkeypatch):
     """The engine is held up; of the requests that come meanwhile, those beyond the room are refused at once."""
     monkeypatch.setattr(service_module, "EVENTS_ROOM", 3)
@@ -313,6 +326,34 @@ def test_searches_beyond_what_can_wait_are_refused_and_hold_up_nothing_else(trai
         for thread in ask:
             thread.join()
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [503] * 3
+
+
+def test_removals_that_wait_are_refused_beyond_a_number_and_hold_up_nothing_else(trained, monkeypatch):
+    monkeypatch.setattr(service_module, "ITEMS_ROOM", 20)
+    engine = Engine(trained["plain"], MemoryStore())
+    began, go, remove, answers = threading.Event(), threading.Event(), engine.items.remove, []
+
+    def held(item):
+        began.set()
+        assert go.wait(60)
+        return remove(item)
+
+    engine.items.remove = held
+    with client_of(engine) as client:
+        ask = [threading.Thread(target=lambda: answers.append(client.delete("/items/3"))) for _ in range(25)]
+        ask[0].start()
+        assert began.wait(60)
+        for thread in ask[1:]:
+            thread.start()
+        while len(answers) < 4:
+            pass
+        for path in ("/items?query=3", "/metrics", "/readyz"):
+            assert client.get(path).status_code == 200
+        assert client.post("/recommend", json=history(3, 4)).status_code == 200
+        go.set()
+        for thread in ask:
+            thread.join()
+    assert sorted(answer.status_code for answer in answers) == [204] * 21 + [503] * 4
 
 
 def test_requests_that_come_together_are_one_batch(trained):

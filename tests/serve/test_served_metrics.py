@@ -61,7 +61,7 @@ def test_what_happened_is_counted(client, engine):
     assert client.delete("/items/3").status_code == 204
     assert client.get("/items?query=secret").status_code == 200
     found = samples(client)
-    route = "/users/{user:path}/recommendations"
+    route = "/users/{user:id}/recommendations"
     assert value(found, "hydrarec_requests_total", route=route, status="200") == 4
     assert value(found, "hydrarec_requests_total", route=route, status="404") == 1
     assert value(found, "hydrarec_requests_total", route=route, status="422") == 1
@@ -95,7 +95,7 @@ def test_refusals_are_counted_by_reason(client, engine):
     found = samples(client)
     reasons = {"key": 1, "size": 2, "store": 1, "busy": None}
     assert {reason: value(found, "hydrarec_refused_total", reason=reason) for reason in reasons} == reasons
-    assert value(found, "hydrarec_requests_total", route="/users/{user:path}/recommendations", status="500") == 1
+    assert value(found, "hydrarec_requests_total", route="/users/{user:id}/recommendations", status="500") == 1
 
 
 def test_what_waits_is_seen(client, engine):

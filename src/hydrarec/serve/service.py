@@ -43,6 +43,8 @@ class Service:
         self.apply: Batcher[Event, bool] = Batcher(self._apply, most=EVENTS, room=EVENTS_ROOM, name="events")
         self.answer: Batcher[Asked, Answer] = Batcher(self._answer, most=REQUESTS, room=REQUESTS_ROOM, name="answers")
         self.put_items: Batcher[Told, Became] = Batcher(self._put_items, most=1, room=ITEMS_ROOM, name="items")
+        self.remove_items: Batcher[str, bool] = Batcher(self._remove_items, most=1, room=ITEMS_ROOM, name="removals")
+        self._follow: Batcher[None, None] = Batcher(self._follow_items, most=CALLS_ROOM, room=CALLS_ROOM, name="follow")
         self._search: Batcher[Call, Any] = Batcher(_each, most=1, room=SEARCHES_ROOM, name="searches")
         self._aside: Batcher[Call, Any] = Batcher(_each, most=1, room=CALLS_ROOM, name="calls")
         self.metrics = Metrics(self._reading)
@@ -52,7 +54,8 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        batchers = (self.apply, self.answer, self.put_items, self._search, self._aside)
+        changing = (self.put_items, self.remove_items, self._follow)
+        batchers = (self.apply, self.answer, *changing, self._search, self._aside)
         for batcher in batchers:
             batcher.start()
         tidying = asyncio.create_task(self._tidy())
@@ -69,8 +72,12 @@ class Service:
             await asyncio.to_thread(indexing.join)
 
     async def up_to_date(self) -> Engine:
-        """The engine, when it knows all items that there are by now. What waits gets there by itself."""
-        await asyncio.to_thread(self.engine.items.follow)  # may read texts for long
+        """The engine, when it knows all items that there are by now, which may take long: texts are read.
+
+        Raises:
+            BusyError: too many others wait.
+        """
+        await self._follow([None])
         return self.engine
 
     async def search(self, call: Callable[[], R]) -> R:
@@ -86,11 +93,6 @@ class Service:
         """As ``search``, for what is quick and would hold up all others if the event loop did it."""
         found: R = (await self._aside([call]))[0]
         return found
-
-    def remove_item(self, item: str) -> bool:
-        """As ``Items.remove``."""
-        with self._items_change:
-            return self.engine.items.remove(item)
 
     def take(self, engine: Engine) -> None:
         """Let another engine on the same store take over. It knows of all items that came and went meanwhile."""
@@ -113,6 +115,14 @@ class Service:
         with self._items_change:
             return self.engine.items.put(items)
 
+    def _remove_items(self, items: Sequence[str]) -> list[bool]:
+        with self._items_change:
+            return [self.engine.items.remove(item) for item in items]
+
+    def _follow_items(self, waiting: Sequence[None]) -> list[None]:
+        self.engine.items.follow()
+        return [None] * len(waiting)
+
     def _reading(self) -> Reading:
         engine = self.engine
         ranking = engine.items.view.ranking
@@ -125,6 +135,8 @@ class Service:
                 "events": self.apply.waiting,
                 "answers": self.answer.waiting,
                 "items": self.put_items.waiting,
+                "removals": self.remove_items.waiting,
+                "follow": self._follow.waiting,
                 "searches": self._search.waiting,
                 "calls": self._aside.waiting,
             },
@@ -141,6 +153,9 @@ class Service:
                 self.engine.reindex(unless(self._stopped))
             except StoppedError:
                 return
+            except StoreError as error:  # users to measure with are in the store, which may be back soon
+                say(f"warning: there is no index yet: {error}")
+                self._stopped.wait(_TIDY_SECONDS)
             except Exception as error:  # answers go on without it
                 say(f"warning: no index was built: {error}")
                 return

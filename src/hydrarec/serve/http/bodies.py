@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from hydrarec.data.reading.times import instant
 from hydrarec.errors import InputError
+from hydrarec.models.neural import NeuralModel
 from hydrarec.serve.catalog.catalog import Catalog
 from hydrarec.serve.engine import Answer, Engine, Request
 from hydrarec.serve.stores.contract import Event, History, in_order
@@ -121,7 +122,7 @@ class Question(Wanted):
     candidates: Annotated[list[Id], Len(1, HISTORY)] | None = None
     exclude: Annotated[list[Id], Len(0, HISTORY)] = []
 
-    def question(self, catalog: Catalog, *, needs_times: bool) -> Request:
+    def question(self, catalog: Catalog, model: NeuralModel) -> Request:
         """Raises:
         InputError: also times of some events and not of others, of none where the model needs them.
         """
@@ -129,9 +130,9 @@ class Question(Wanted):
         given = [moment for moment in times if moment is not None]
         if given and len(given) < len(times):
             raise InputError("history: give the times of all events, or of none")
-        if needs_times and not given:
+        if model.sees_request_time and not given:
             raise InputError("history: this model reads when events happened; give their times")
-        if (catalog.rows(items) < 0).all():
+        if not model.reads_unknown_items and (catalog.rows(items) < 0).all():
             raise InputError("history: the model knows none of the items")
         when = in_order(given) if given else np.zeros(len(items), np.int64)
         return self.request(catalog, history=History(items=items, times=when))

@@ -23,7 +23,7 @@ from hydrarec.serve.service import Service
 _LONG = "hydrarec.long_way"  # in the scope of a request
 _QUERY = 200  # bytes at most
 _LISTS = ("filter", "candidates", "exclude")
-_BEFORE, _AFTER = RECOMMENDATIONS.split("{user:path}")
+_BEFORE, _AFTER = RECOMMENDATIONS.split("{user:id}")
 _POST, _GET = (SimpleNamespace(path=path) for path in (EVENTS, RECOMMENDATIONS))  # by which requests are counted
 
 

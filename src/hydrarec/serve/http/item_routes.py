@@ -1,6 +1,5 @@
 """Items that are looked for, and that come and go."""
 
-import asyncio
 from collections import Counter
 from typing import Annotated
 
@@ -8,6 +7,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.exceptions import HTTPException
 
 from hydrarec.serve.http.bodies import ID_LENGTH
+from hydrarec.serve.http.ids import know_ids
 from hydrarec.serve.http.item_bodies import FoundItems, ItemsStored, NewItems, Sought
 from hydrarec.serve.service import Service
 
@@ -33,6 +33,7 @@ def found_items(service: Service) -> APIRouter:
 
 
 def changed_items(service: Service) -> APIRouter:
+    know_ids()
     router = APIRouter()
 
     @router.post("/items")
@@ -41,11 +42,11 @@ def changed_items(service: Service) -> APIRouter:
         counts = Counter(await service.put_items([item.told() for item in body.items]))
         return ItemsStored(added=counts["added"], changed=counts["changed"], unchanged=counts["unchanged"])
 
-    @router.delete("/items/{item:path}", status_code=204)
+    @router.delete("/items/{item:id}", status_code=204)
     async def remove(item: Item) -> None:
         """Recommend an item no more, until it is posted again."""
-        # In a thread of its own: it may wait for long until texts of other items have been read.
-        if not await asyncio.to_thread(service.remove_item, item):
+        (known,) = await service.remove_items([item])
+        if not known:
             raise HTTPException(404, "there is no such item")
 
     return router

@@ -7,13 +7,15 @@ from starlette.exceptions import HTTPException
 
 from hydrarec.serve.engine import Answer
 from hydrarec.serve.http.bodies import ID_LENGTH, Kept, NewEvents, Question, Recommendations, Stored, Wanted
+from hydrarec.serve.http.ids import know_ids
 from hydrarec.serve.service import Service
 
-EVENTS, RECOMMENDATIONS = "/events", "/users/{user:path}/recommendations"
+EVENTS, RECOMMENDATIONS = "/events", "/users/{user:id}/recommendations"
 User = Annotated[str, Path(min_length=1, max_length=ID_LENGTH)]
 
 
 def user_routes(service: Service) -> APIRouter:
+    know_ids()
     router = APIRouter()
 
     @router.post(EVENTS)
@@ -25,7 +27,7 @@ def user_routes(service: Service) -> APIRouter:
     async def recommendations(user: User, wanted: Annotated[Wanted, Query()]) -> Recommendations:
         return Recommendations.of(await recommend(service, user, wanted), user)
 
-    @router.get("/users/{user:path}/state")
+    @router.get("/users/{user:id}/state")
     async def state(user: User) -> Kept:
         """How many events there are of a user, the last of them, and the size of the state that stands for all."""
         return await service.aside(lambda: Kept.of(service.engine, user))
@@ -34,12 +36,11 @@ def user_routes(service: Service) -> APIRouter:
     async def recommend_for_history(body: Question) -> Recommendations:
         """Recommend for a history; nothing of it is stored."""
         engine = await service.up_to_date()
-        needs_times = engine.model.sees_request_time
-        question = await service.aside(lambda: body.question(engine.catalog, needs_times=needs_times))
+        question = await service.aside(lambda: body.question(engine.catalog, engine.model))
         (answer,) = await service.answer([(engine, question)])
         return Recommendations.of(answer)
 
-    @router.delete("/users/{user:path}", status_code=204)
+    @router.delete("/users/{user:id}", status_code=204)
     async def erase(user: User) -> None:
         """Erase a user's events, ids and state, whether or not there are any. Files are scrubbed soon after."""
         await service.aside(lambda: service.engine.erase(user))
