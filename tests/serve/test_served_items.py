@@ -74,6 +74,48 @@ def test_a_new_item_is_read_in_histories(engine):
     assert 100 not in engine.answer([Request(user="b", k=1_000, exclude_seen=True)])[0].items
 
 
+def test_who_follows_waits_for_another_thread_that_takes_up_the_same_item(readers):
+    store = MemoryStore()
+    one, two = opened(readers["text"], store), opened(readers["text"], store)
+    one.items.put([ROSE])
+    began, go, take = threading.Event(), threading.Event(), two.items._take
+
+    def held(*given):
+        began.set()
+        assert go.wait(60)
+        return take(*given)
+
+    two.items._take = held
+    first = threading.Thread(target=two.items.follow)
+    first.start()
+    assert began.wait(60)
+    second = threading.Thread(target=two.apply, args=([event("b", "100", FIRST)],))
+    second.start()
+    second.join(0.5)  # long enough to step without the item, if it did not wait
+    go.set()
+    first.join()
+    second.join()
+    (b,) = two.answer([Request(user="b", k=5, at=FIRST + 99)])
+    fresh = opened(readers["text"], MemoryStore())
+    fresh.items.put([ROSE])
+    fresh.apply([event("b", "100", FIRST)])
+    (expected,) = fresh.answer([Request(user="b", k=5, at=FIRST + 99)])
+    assert b.items == expected.items
+    assert b.items
+
+
+def test_an_item_that_cannot_be_taken_up_is_not_tried_again(readers, monkeypatch):
+    store = MemoryStore()
+    one, two = opened(readers["text"], store), opened(readers["text"], store)
+    one.items.put([ROSE])
+    tried = Mock(side_effect=InputError("the language model is gone"))
+    monkeypatch.setattr(two.items._form, "vectors", tried)
+    with pytest.raises(InputError, match="is gone"):
+        two.items.follow()
+    two.items.follow()
+    assert tried.call_count == 1
+
+
 @pytest.mark.parametrize("name", ["text", "both"])
 def test_a_known_item_gets_another_text(readers, name):
     engine = opened(readers[name], MemoryStore())

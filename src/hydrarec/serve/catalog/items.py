@@ -52,7 +52,8 @@ class Items:
         self._model, self._store, self._version = model, store, version
         self._form = ItemForm(recommender.run.settings.items, model.items)
         self._touched = _NONE  # rows that changed since an index of them was begun
-        self._changing, self._known = Lock(), 0  # the ``items_version`` of the store that is done
+        self._changing, self._known = Lock(), 0  # the ``items_version`` of the store that is taken up
+        self._followed = 0  # and that which ``view`` shows
         table = recommender.item_table
         self.rows = ItemRows(table["item"].to_pylist())
         self.view = View(catalog=Catalog(table, self.rows), ranking=Ranking.of(model))
@@ -122,14 +123,17 @@ class Items:
             InputError: a text must be read, and the language model is gone, or is another than in training.
             StoreError: the store cannot be read.
         """
-        if self._store.items_version() == self._known:
+        if self._store.items_version() == self._followed:
             return
-        with self._changing:
+        with self._changing:  # which another thread leaves when it has shown what it takes up
             version = self._store.items_version()
-            if version != self._known:
-                stored = self._store.items(self._known)
-                self._known = version
-                self._read(stored)
+            try:
+                if version != self._known:
+                    stored = self._store.items(self._known)
+                    self._known = version
+                    self._read(stored)
+            finally:
+                self._followed = self._known
 
     def _put(self, items: Sequence[StoredItem]) -> bool:
         """Whether nobody else has changed items."""
@@ -180,7 +184,7 @@ class Items:
         known, rows, new = self.view.catalog.items, given.rows, given.rows < 0
         if isinstance(self._model.items, TextItems) and given.is_read.any():
             grow_model(self._model, vectors, known, given.table, rows, given.is_read & ~new)
-        self.rows.add(given.table["item"].to_pylist()[place] for place in np.flatnonzero(new))
+        self.rows.add(given.table["item"].filter(pa.array(new)).to_pylist())
         touched = np.concatenate([rows[given.is_read & ~new], len(known) + np.arange(new.sum())])
         return grow_table(known, given.table, rows, given.differs & ~new), touched
 
