@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydrarec.serve.catalog import search as search_module
 from hydrarec.serve.catalog.search import Search
 
 TABLE = pa.table(
@@ -60,6 +61,16 @@ def test_ids_of_text_and_no_titles():
     assert search("a", 9).tolist() == [2]
     assert search("b1", 9).tolist() == [1]
     assert search("b 1", 9).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("query", ["a " * 128, "\ufdfa" * 256, " ".join("abcdefghijklmnopqrstuvwxyz")])
+def test_a_query_of_many_words_costs_little(query, monkeypatch):
+    scans, has = [], search_module._has
+    monkeypatch.setattr(search_module, "_has", lambda texts, word: scans.append(len(texts)) or has(texts, word))
+    whole = "\ufdfa\ufdfa abcdefghijklmnopqrstuvwxyz " + " ".join("abcdefghijklmnopqrstuvwxyz")
+    table = pa.table({"item": [1, 2], "events": [0, 0], "title": [whole, "a"]})
+    assert 0 in Search(table, np.ones(2, bool))(query, 9)
+    assert len(scans) <= 32
 
 
 @given(st.text(max_size=20))
