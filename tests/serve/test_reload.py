@@ -174,6 +174,31 @@ def test_a_reload_that_fails_leaves_the_old_model(trained, other, error, capsys)
     assert "the reload failed, the old model answers" in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_a_reload_follows_one_whose_states_could_not_be_made(trained, other, monkeypatch, capsys):
+    shop, of = Shop(trained["time"], MemoryStore()), UserStates.of
+
+    def fails(states, *asked):
+        if fail and threading.current_thread().name.startswith("reload"):
+            raise InputError("the language model is gone")
+        return of(states, *asked)
+
+    fail = True
+    shop.engine.apply([event("a", "3", FIRST)])
+    monkeypatch.setattr(UserStates, "of", fails)
+    shop.opens = lambda: Engine(other, shop.store)
+    monkeypatch.setattr(shop.store, "outdated", lambda version, after, most: (["a"], None))
+    with shop.client() as client:
+        fail = True
+        while "is gone" not in (said := capsys.readouterr().err.replace("\n", " ")):
+            time.sleep(0.01)
+        assert "states of another model stay as they are" in said
+        fail = False
+        assert client.post("/admin/reload").status_code == 202
+        wait(client, "serving")
+        assert client.post("/admin/reload").status_code == 202
+        wait(client, "serving")
+
+
 def test_states_of_another_model_are_made_when_a_server_starts(trained, other, tmp_path, monkeypatch):
     monkeypatch.setattr("hydrarec.serve.stores.disk._PATIENCE", 60.0)  # one that could not be kept would be made again
     users = [f"u{n}" for n in range(40)]

@@ -1,9 +1,12 @@
 """A server as it is run: its own process, a socket, a store on disk, signals."""
 
+import json
 import random
+import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import httpx
 import numpy as np
@@ -175,6 +178,39 @@ def test_without_a_key_it_answers_to_this_machine_alone(plain):
     problem(client.get("/items", headers={"Host": "evil.example"}), 421)
     for name in ("localhost", "127.0.0.1:80", "[::1]:8000"):
         assert client.get("/users/nobody/recommendations", headers={"Host": name}).status_code == 404
+
+
+@pytest.mark.parametrize("start", [b"GET /healthz?", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_a_head_without_end_is_refused(plain, start):
+    url = httpx.URL(plain[0].url)
+    with socket.create_connection((url.host, url.port), timeout=60) as connection:
+        connection.sendall(start)
+        with suppress(OSError):  # closed meanwhile
+            for _ in range(4_000):
+                connection.sendall(b"a" * 10_000)
+        answer = connection.recv(10_000)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"the request line and headers are too long; send 65,536 bytes at most" in answer
+
+
+def test_a_long_body_is_no_long_head(plain):
+    """Of several requests on one connection, in pieces as they may come."""
+    url, body = httpx.URL(plain[0].url), json.dumps({"events": [], "more": "a" * 200_000}).encode()
+    head = (
+        f"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    )
+    with socket.create_connection((url.host, url.port), timeout=60) as connection:
+        for _ in range(3):
+            for part in (head.encode()[:30], head.encode()[30:] + b"\r\n" + body[:1_000], body[1_000:]):
+                connection.sendall(part)
+                time.sleep(0.01)
+            assert connection.recv(1_000_000).startswith(b"HTTP/1.1 422 ")
+
+
+def test_a_caller_does_not_choose_its_address(trained):
+    with served(trained["plain"].run.path, "--rate", "1") as server:
+        answers = [server.client.get("/items", headers={"X-Forwarded-For": f"10.0.0.{n}"}) for n in range(6)]
+    assert sum(answer.status_code == 429 for answer in answers) >= 3
 
 
 def test_what_is_refused_at_the_start(trained, plain, tmp_path, capsys, monkeypatch):

@@ -16,7 +16,6 @@ from hydrarec.serve.catalog.indexing import StoppedError, unless
 from hydrarec.serve.engine import Engine
 from hydrarec.serve.garbage import settle
 from hydrarec.serve.service import Service
-from hydrarec.serve.stores.contract import StoreError
 
 T = TypeVar("T")
 
@@ -76,7 +75,7 @@ class Reloader:
         self._closing = True
         self._stop.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])
         self._thread.shutdown()
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -96,7 +95,7 @@ class Reloader:
         """
         if before is not None:
             self._stop.set()
-            await before
+            await asyncio.wait([before])
             if self._closing:
                 return
             self._stop.clear()
@@ -130,7 +129,7 @@ class Reloader:
         try:
             await self._in_thread(self._make_states, engine)
             await self._in_thread(self._drop_others, engine)
-        except StoreError as error:
+        except Exception as error:  # those states are made when they are asked for
             say(f"warning: states of another model stay as they are: {error}")
 
     def _make_states(self, engine: Engine) -> None:

@@ -19,6 +19,7 @@ from hydrarec.serve.engine import Engine
 from hydrarec.serve.garbage import settle
 from hydrarec.serve.http.app import make_app
 from hydrarec.serve.http.guard import Guard
+from hydrarec.serve.http.head_limit import HeadLimit
 from hydrarec.serve.packing import Precision
 from hydrarec.serve.reload import Reloader
 from hydrarec.serve.stores.disk import Durability
@@ -94,6 +95,8 @@ def work(options: Options, listener: socket.socket, *, up: Callable[[], None], p
             app,
             log_level="warning",
             access_log=False,  # it would hold the ids of users
+            http=HeadLimit,
+            proxy_headers=False,  # a caller would choose the address that its rate is limited by
             server_header=False,
             ws="none",
             timeout_graceful_shutdown=STOP_SECONDS,
