@@ -126,6 +126,22 @@ process_resident_memory_bytes{worker="1"} 1.0e+08
     assert asyncio.run(read(Told())) == Reading(cpu_seconds=3.5, memory_bytes=3e8)
 
 
+@pytest.mark.parametrize(("refusals", "cpu"), [(2, 1.5), (99, None)])
+def test_a_server_that_is_busy_is_asked_again(refusals, cpu, monkeypatch):
+    async def soon(seconds):
+        waited.append(seconds)
+
+    waited, answers = [], [Answer(status=429, body=b"{}")] * refusals + [Answer(status=200, body=METRICS)]
+
+    class Busy:
+        async def request(self, method, target):
+            return answers.pop(0)
+
+    monkeypatch.setattr("hydrarec.load.server.asyncio.sleep", soon)
+    assert asyncio.run(read(Busy())).cpu_seconds == cpu
+    assert len(waited) == min(refusals, 5)
+
+
 def test_at_a_rate_every_pair_is_sent_and_counted(trained, events, tmp_path, capsys):
     with served(trained["plain"].run.path, "--state", tmp_path, "--durability", "batch") as server:
         code, report, _ = load(capsys, events, "--url", server.url, "--rate", 60, "--seconds", 2, "-k", 5)

@@ -23,9 +23,8 @@ class Memory:
         while True:
             with suppress(NoAnswerError):
                 reading = await read(self._client)
-                if reading.memory_bytes is None:
-                    return
-                self.bytes.append(reading.memory_bytes)
+                if reading.memory_bytes is not None:
+                    self.bytes.append(reading.memory_bytes)
             await asyncio.sleep(_SECONDS)
 
     def to_dict(self) -> dict[str, Any]:
