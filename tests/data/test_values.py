@@ -9,6 +9,7 @@ import pytest
 
 from hydrarec.data.prepare import prepare
 from hydrarec.data.reading.columns import choose_columns
+from hydrarec.data.reading.times import instant
 from hydrarec.errors import InputError
 
 
@@ -124,6 +125,39 @@ def test_without_time_the_order_of_rows_counts():
 def test_bad_times(times, message):
     with pytest.raises(InputError, match=message):
         prepare(events(times))
+
+
+DATES = [20240531, 20240601, 19000101, 21001231]
+
+
+@pytest.mark.parametrize("times", [DATES, [float(t) for t in DATES], [str(t) for t in DATES]])
+def test_dates_written_as_whole_numbers_are_refused(times, tmp_path):
+    events(times).to_csv(tmp_path / "a.csv", index=False)
+    for source in (events(times), tmp_path / "a.csv"):
+        with pytest.raises(InputError, match=r"column time: 19000101 and all others are dates .*as 1900-01-01"):
+            prepare(source)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [20240531, 20240532],  # May has 31 days
+        [20240531, 20240531],
+        [20240531, 20240601, 5],
+        [20240531, 20240601, 1_400_000_000],
+        [20240531.5, 20240601.0],
+    ],
+)
+def test_numbers_that_are_not_all_dates_are_seconds(times):
+    assert sorted(prepare(events(times)).times) == sorted(int(t) for t in times)
+
+
+def test_one_date_written_as_a_whole_number():
+    with pytest.raises(InputError, match=r"'20240531' is .* write 2024-05-31, or 20240531\.0 for seconds"):
+        instant("20240531")
+    assert instant("20240531.0") == instant(20240531) == 20240531
+    assert instant("20240532") == 20240532
+    assert instant("2024-05-31") == 1_717_113_600
 
 
 @pytest.mark.parametrize("role", ["user", "item"])

@@ -14,6 +14,7 @@ _UNITS = (
     (10**17, 10**6, "microseconds"),
     (float("inf"), 10**9, "nanoseconds"),
 )
+_DATES = (19_000_101, 21_001_231)  # as whole numbers that say year, month and day
 _REMEDY = "times must all be numbers, or all be dates such as 2024-05-31 or 2024-05-31T12:00:00Z"
 
 
@@ -81,11 +82,26 @@ def _detect_number(raw: Raw, expression: str, prefix: str) -> Times:
     if prefix:
         raw.refuse("time", f"NOT isfinite({expression})", "is no time", _REMEDY)
     (largest,) = raw.one(f"max(abs({expression}))")
+    _refuse_dates(raw, expression)
     many, unit = per_second(largest)
     smaller_unit = max((bound for bound, *_ in _UNITS if bound <= largest), default=0)
     bad = f"abs({expression}) >= {10**8} AND abs({expression}) < {smaller_unit:.0f}"
     raw.refuse("time", bad, f"is not in {unit}, as the largest is", "bring all times to one unit")
     return Times(expression=expression, per_second=many, unit=f"{prefix}{unit}")
+
+
+def _refuse_dates(raw: Raw, expression: str) -> None:
+    """Raise an ``InputError`` where the numbers are dates such as 20240531: as seconds they would all be of 1970."""
+    first, last = raw.one(f"min({expression}), max({expression})")
+    if not _DATES[0] <= first < last <= _DATES[1]:
+        return
+    date = f"try_strptime(CAST(CAST({expression} AS BIGINT) AS VARCHAR), '%Y%m%d')"
+    if raw.one(f"bool_and({expression} = floor({expression}) AND {date} IS NOT NULL)")[0]:
+        text = f"{first:.0f}"
+        raise InputError(
+            f"{raw.place}, column {raw.names['time']}: {text} and all others are dates written as whole numbers, which "
+            f"would be read as seconds since 1970; write them as {text[:4]}-{text[4:6]}-{text[6:]}"
+        )
 
 
 def per_second(largest: float) -> tuple[int, str]:
@@ -101,6 +117,11 @@ def instant(time: float | str | date) -> int:
         InputError: it is none of these.
     """
     text = str(time)
+    if isinstance(time, str) and _is_date_without_dashes(text):
+        dashed = f"{text[:4]}-{text[4:6]}-{text[6:]}"
+        raise InputError(
+            f"{text!r} is a date or a number of seconds; write {dashed}, or {text}.0 for seconds since 1970"
+        )
     try:
         number = float(text)
         return math.floor(number / per_second(abs(number))[0])
@@ -111,3 +132,13 @@ def instant(time: float | str | date) -> int:
     except ValueError:
         raise InputError(f"{text!r} is no time; give seconds since 1970 or a date such as 2024-05-31") from None
     return math.floor((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _is_date_without_dashes(text: str) -> bool:
+    if len(text) != 8 or not text.isdecimal() or not _DATES[0] <= int(text) <= _DATES[1]:
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
