@@ -17,6 +17,7 @@ from hydrarec.data.prepare import prepare
 from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
 from hydrarec.progress import Silent
+from hydrarec.train import stream
 from hydrarec.train.run import open_run
 from hydrarec.train.settings import resolve
 from hydrarec.train.stream import continue_run
@@ -246,6 +247,46 @@ def test_bad_runs(tmp_path, run):
     for days in (-1.0, float("nan")):
         with pytest.raises(InputError, match=f"--keep-days is {days}"):
             go_on(run, events(1, 2, 8), keep_days=days)
+
+
+def test_a_mapped_table_learns_in_memory_alone(tmp_path, monkeypatch):
+    run = make(tmp_path, "mapped")
+    monkeypatch.setattr(stream, "usable_device", lambda name: name)
+    with pytest.raises(InputError, match=r"items\.storage=mapped works on the CPU's memory, not on cuda"):
+        go_on(run, events(1, 2, 8), device="cuda")
+
+
+def test_a_data_set_that_moved_is_named(run, tmp_path, capsys):
+    (tmp_path / "all" / "data").rename(tmp_path / "moved")
+    csv.write_csv(events(1, 1.5, 8), tmp_path / "day.csv")
+    words = ["train", str(tmp_path / "day.csv"), "--continue", str(run.path)]
+    assert main(words) == 2
+    assert "name it with --dataset" in capsys.readouterr().err
+    assert main([*words, "--dataset", str(tmp_path / "moved"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["events"] == 240
+    assert Recommender.load(run.path).dataset.n_events == 36 * 20
+    assert main(["train", "x.csv", "--out", str(tmp_path / "x"), "--dataset", "y"]) == 2
+    assert "with --continue" in capsys.readouterr().err
+
+
+def test_settings_of_a_day_take_bare_names(run):
+    with pytest.raises(InputError, match="did you mean 'epochs'"):
+        go_on(run, events(1, 1.5, 8), overrides=["epcohs=1"])
+    with pytest.raises(InputError, match="only settings of train and loss"):
+        go_on(run, events(1, 1.5, 8), overrides=["d_state=8"])
+    _, day = go_on(run, events(1, 1.5, 8), overrides=["lr=1e-3"])
+    assert day.events == 240
+
+
+@pytest.mark.parametrize(
+    ("file", "message"), [("metrics.json", "is not finished"), ("model.safetensors", "is damaged")]
+)
+def test_errors_name_the_run_and_not_its_copy(run, file, message):
+    path = run.path / file
+    path.unlink() if file == "metrics.json" else path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=message) as caught:
+        go_on(run, events(1, 1.5, 8))
+    assert f" {run.path}" in f" {caught.value}"
 
 
 def test_the_command(run, tmp_path, capsys):

@@ -16,6 +16,7 @@ def train(
     *,
     out: Out | None = None,
     continue_: Annotated[Path | None, Parameter(name="--continue")] = None,
+    dataset: Path | None = None,
     keep_days: float = 30.0,
     model: str | None = None,
     recipe: Path | None = None,
@@ -37,6 +38,8 @@ def train(
     continue_
         A run to go on with: it is measured on the events of SOURCE, then trained on
         them. They are new ones, or a data set that they were added to. No --out.
+    dataset
+        With --continue, where the data set of the run lies now, if it moved.
     keep_days
         With --continue, new items get the rows of those without an event for so long.
     model
@@ -65,8 +68,7 @@ def train(
     from hydrarec.train.stream import continue_run
     from hydrarec.train.summary import summary
 
-    if continue_ is not None and (out or model or recipe or protocol != _PROTOCOL):
-        raise InputError("--continue keeps the run's folder, model and protocol; leave the others out")
+    _refuse_mixed(continue_ is not None, bool(out or model or recipe or protocol != _PROTOCOL), dataset)
     if started(procs):
         return
     if continue_ is not None:
@@ -78,6 +80,7 @@ def train(
                 keep_days=keep_days,
                 overrides=[*(set_ or []), *([] if seed is None else [f"train.seed={seed}"])],
                 columns=columns.given(),
+                dataset=dataset,
                 progress=first_reporter(json),
                 device=place,
             )
@@ -123,3 +126,13 @@ def train(
     )
     print(f"seed {results['seed']}, data {results['fingerprint'][:16]}, {results['machine']['processor']}")
     print(f"next: hydrarec recommend {out} --user ID")
+
+
+def _refuse_mixed(continues: bool, begins: bool, dataset: Path | None) -> None:
+    """Raise an ``InputError`` where options of a run that goes on stand beside those of a new one."""
+    from hydrarec.errors import InputError
+
+    if continues and begins:
+        raise InputError("--continue keeps the run's folder, model and protocol; leave the others out")
+    if dataset is not None and not continues:
+        raise InputError("--dataset is where the data set of a run went, with --continue; name what to learn as SOURCE")

@@ -23,7 +23,7 @@ from hydrarec.machine import usable_device
 from hydrarec.models.neural import NeuralModel
 from hydrarec.progress import Progress, counter
 from hydrarec.train.run import Run, open_run
-from hydrarec.train.settings import Settings
+from hydrarec.train.settings import Settings, section_classes
 from hydrarec.train.start import Mode, StartConfig, hash_of_weights
 from hydrarec.train.train import Resume, train
 
@@ -51,7 +51,7 @@ def adapt(
 
     Args:
         mode: see ``StartConfig``.
-        overrides: ``section.key=value`` over the run's settings.
+        overrides: ``section.key=value``, or a bare key that one section alone has, over the run's settings.
         protocol: None: the data set's own.
         test: False measures on no test split, neither here nor where the run came from; see ``train``.
 
@@ -87,7 +87,7 @@ def _settings(run: Run, mode: Mode, overrides: Sequence[str], seed: int | None) 
     items = run.settings.items
     if mode == "adapter" and not items.adapter:
         sections["items"] = asdict(replace(items, adapter=_RANK))
-    settings = Settings.from_dict(override(sections, overrides), "settings")
+    settings = Settings.from_dict(override(sections, overrides, section_classes(run.settings.name)), "settings")
     if seed is not None:
         settings = replace(settings, train=replace(settings.train, seed=seed))
     start = StartConfig(run=str(run.path), weights=hash_of_weights(run.path), mode=mode)

@@ -28,6 +28,7 @@ from hydrarec.train.log import Log
 from hydrarec.train.loop import Fit
 from hydrarec.train.objective import contrasted, loss_of
 from hydrarec.train.run import Run, open_run
+from hydrarec.train.settings import Settings
 from hydrarec.train.start import Shared, StartConfig, freeze, hash_of_weights, take_over
 from hydrarec.train.windows import training_windows
 
@@ -48,8 +49,7 @@ def fit_neural(
     """
     keep_freed_memory()
     settings = run.settings
-    if settings.items.storage == "mapped" and device != "cpu":
-        raise InputError(f"items.storage=mapped works on the CPU's memory, not on {device}; take half or int8 there")
+    refuse_mapped(settings, device)
     config, start = settings.train, settings.start
     counts = np.bincount(training_events(dataset, parts.train_ends)[0], minlength=dataset.n_items)
     items, tuning = new_items(settings.items, dataset, settings.model.d_model, counts, progress, run.table)
@@ -99,6 +99,12 @@ def fit_neural(
     if fit.best:
         facts["validation"] = {SELECTION_METRIC: position.best}
     return model, facts
+
+
+def refuse_mapped(settings: Settings, device: str) -> None:
+    """Raise an ``InputError`` where the table of items lies in a file and ``device`` would learn on a copy of it."""
+    if settings.items.storage == "mapped" and device != "cpu":
+        raise InputError(f"items.storage=mapped works on the CPU's memory, not on {device}; take half or int8 there")
 
 
 def _facts(position: Position, model: NeuralModel, work: Work) -> dict[str, Any]:

@@ -79,6 +79,11 @@ class Settings:
         )
 
 
+def section_classes(model: str) -> dict[str, type[Any]]:
+    """The class of each section of a ``model``'s settings, by which ``override`` knows a bare name."""
+    return {"model": model_classes(model)[0], **_CLASSES}
+
+
 def resolve(
     *, model: str | None = None, recipe: Path | None = None, overrides: Sequence[str] = (), seed: int | None = None
 ) -> tuple[Settings, dict[str, Any]]:
@@ -96,8 +101,8 @@ def resolve(
         # Another model than the recipe's shares none of its fields.
         same = sections["model"].get("name", "hydra") == model
         sections["model"] = {**(sections["model"] if same else {}), "name": model}
-    config_class, _ = model_classes(str(sections["model"].get("name", "hydra")))
-    sections = override(sections, overrides, {"model": config_class, **_CLASSES, "protocol": Protocol})
+    classes = section_classes(str(sections["model"].get("name", "hydra")))
+    sections = override(sections, overrides, {**classes, "protocol": Protocol})
     protocol = sections.pop("protocol", {})
     settings = Settings.from_dict(sections, where)
     settings = replace(settings, model=_in_window(settings.model, sections["model"], settings.train.max_len))

@@ -16,7 +16,7 @@ from hydrarec import processes
 from hydrarec.config import override
 from hydrarec.data.prefix import training_events
 from hydrarec.data.store import Dataset
-from hydrarec.errors import InputError
+from hydrarec.errors import HydrarecError, InputError
 from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.files import whole_file, whole_folder
 from hydrarec.items.text.items import TextItems
@@ -29,9 +29,10 @@ from hydrarec.train.admit import admit
 from hydrarec.train.grown_data import with_new_events
 from hydrarec.train.log import Log
 from hydrarec.train.loop import Fit
+from hydrarec.train.neural import refuse_mapped
 from hydrarec.train.objective import contrasted, loss_of
 from hydrarec.train.run import Run, describe_dataset, finish_run, open_run, write_config
-from hydrarec.train.settings import Settings
+from hydrarec.train.settings import Settings, section_classes
 from hydrarec.train.windows import training_windows
 
 _ONE_DAY = {"epochs": 1, "schedule": "constant", "warmup": 0.0}  # what of [train] is otherwise than in the run
@@ -71,6 +72,7 @@ def continue_run(
     keep_days: float = 30.0,
     overrides: Sequence[str] = (),
     columns: Mapping[str, Any] | None = None,
+    dataset: Path | None = None,
     progress: Progress,
     device: str = "cpu",
 ) -> tuple[Run, Day]:
@@ -85,6 +87,7 @@ def continue_run(
         source: events, which are added to what the run was trained on; or its data set, to which they were added.
         overrides: ``train.key=value``; without any, one epoch at the run's learning rate.
         columns: keywords of ``prepare``.
+        dataset: where what the run was trained on lies now, if it moved.
 
     Raises:
         InputError: the run cannot be continued, or the events do not go with its own.
@@ -92,12 +95,12 @@ def continue_run(
     began = time.monotonic()
     if not keep_days >= 0:
         raise InputError(f"--keep-days is {keep_days}; it must not be negative")
-    _settings(open_run(path), overrides)  # what cannot go on gets no lock and no copy
+    place = usable_device(device)
+    refuse_mapped(_settings(open_run(path), overrides), place)  # what cannot go on gets no lock and no copy
     with _next(path) as folder:
         run = replace(open_run(folder), path=path)
         settings = _settings(run, overrides)
-        place = usable_device(device)
-        before = run.open_events()
+        before = run.open_events(dataset)
         whole = _whole(path, before, source, folder, dict(columns or {}))
         model = replace(run, path=folder).model()
         assert isinstance(model, NeuralModel)
@@ -135,15 +138,26 @@ def _next(path: Path) -> Iterator[Path]:
         with alone_in(path, wait=True), whole_folder(path, overwrite=True) as folder:
             shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_LEFT, ".*"))
             processes.from_first(str(folder.resolve()))
-            yield folder
+            with _called(folder, path):
+                yield folder
     else:
         folder = Path(processes.from_first(""))
         if not folder.is_dir():
             raise InputError(
                 f"process {processes.rank()} does not see {folder}; the run must lie where all hosts see it"
             )
-        yield folder
+        with _called(folder, path):
+            yield folder
     processes.total(torch.zeros(1))  # nobody looks at the folder before it is in its place
+
+
+@contextmanager
+def _called(folder: Path, path: Path) -> Iterator[None]:
+    """Let errors name the run in ``path`` where they name its copy, which is gone when they are read."""
+    try:
+        yield
+    except HydrarecError as error:
+        raise type(error)(str(error).replace(str(folder), str(path))) from error
 
 
 def _whole(path: Path, before: Dataset, source: Any, folder: Path, columns: dict[str, Any]) -> Dataset:
@@ -171,7 +185,7 @@ def _settings(run: Run, overrides: Sequence[str]) -> Settings:
     sections: dict[str, Any] = run.settings.to_dict()
     windows = "all" if run.settings.train.windows == "carried" else run.settings.train.windows
     sections["train"] |= {**_ONE_DAY, "windows": windows}
-    chosen = override(sections, overrides)
+    chosen = override(sections, overrides, section_classes(run.settings.name))
     settings = Settings.from_dict(chosen, "settings")
     if any(chosen[name] != sections[name] for name in sections if name not in ("train", "loss")):
         raise InputError("a run that goes on keeps its model and items; only settings of train and loss can be given")
