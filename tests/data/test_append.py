@@ -158,3 +158,29 @@ def test_domains_that_were_not_there_are_named(tmp_path):
     joined = append(day, tmp_path / "set", log=lines.append)
     assert joined.domains == ["books", "tea", "toys"]
     assert [line for line in lines if line.startswith("warning: toys are domains that were not there before")]
+
+
+def test_one_of_several_files_is_of_the_domain_of_its_name(tmp_path):
+    for name, rows in (("books", FIRST), ("tea", [(1, 1, 120), (2, 3, 170)])):
+        csv.write_csv(table(rows), tmp_path / f"{name}.csv")
+    files = [tmp_path / "books.csv", tmp_path / "tea.csv"]
+    prepare(files, tmp_path / "set", protocol="loo")
+    csv.write_csv(table([(2, 1, 300), (2, 7, 310)]), tmp_path / "tea.csv")
+    joined = append(tmp_path / "tea.csv", tmp_path / "set")
+    assert joined.domains == ["books", "tea"]
+    assert histories(joined)[2] == [("books:1", 150), ("tea:3", 170), ("tea:1", 300), ("tea:7", 310)]
+    words = ["prepare", str(tmp_path / "tea.csv"), "--out", str(tmp_path / "set"), "--append"]
+    assert main(words) == 0
+    assert Dataset.open(tmp_path / "set").n_items == joined.n_items
+    csv.write_csv(table(FIRST), tmp_path / "toys.csv")  # nobody knows whether that is another one
+    assert main([*words[:1], str(tmp_path / "toys.csv"), *words[2:]]) == 2
+
+
+def test_a_file_called_as_a_domain_of_a_column_does_not_change_its_ids(tmp_path):
+    shops = table(FIRST).append_column("domain", pa.array(["books", "tea", "books"]))
+    prepare(shops, tmp_path / "set", protocol="loo")
+    csv.write_csv(table(FIRST), tmp_path / "tea.csv")
+    with pytest.raises(InputError, match="the data set has domains, and the day has none"):
+        append(tmp_path / "tea.csv", tmp_path / "set")
+    csv.write_csv(shops, tmp_path / "tea.csv")
+    assert append(tmp_path / "tea.csv", tmp_path / "set").n_items == 2

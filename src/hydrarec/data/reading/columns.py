@@ -56,8 +56,8 @@ def choose_columns(
         user=choose("user", user, available, place),
         item=choose("item", item, available, place),
         time=_choose_time(time, available, place),
-        rating=_choose_optional("rating", rating, available, place),
-        domain=None if domain is False else _choose_optional("domain", named, available, place),
+        rating=choose_optional("rating", rating, available, place),
+        domain=None if domain is False else choose_optional("domain", named, available, place),
     )
 
 
@@ -87,7 +87,8 @@ def _choose_time(given: str | bool | None, available: Sequence[str], place: str)
     return choose("time", given, available, place, remedy=", or --no-time if the rows are already in order of time")
 
 
-def _choose_optional(role: str, given: str | None, available: Sequence[str], place: str) -> str | None:
+def choose_optional(role: str, given: str | None, available: Sequence[str], place: str) -> str | None:
+    """The column of ``role``, None where there is none; see ``choose_columns``."""
     if given is not None:
         return _given(role, given, available, place)
     found = _guess(role, available)

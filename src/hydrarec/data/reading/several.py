@@ -36,7 +36,7 @@ def by_name(source: Any) -> dict[str, Any]:
     else:
         named = {}
         for each in source:
-            name = _name(each)
+            name = domain_of(each)
             if name in named:
                 raise InputError(
                     f"{named[name]} and {each} would both be domain {name!r}; "
@@ -90,7 +90,12 @@ def roles_of_several(time: str | bool | None, domain: str | bool | None) -> dict
     return {"time": time or True, "domain": False}
 
 
-def _name(source: Any) -> str:
+def domain_of(source: Any) -> str:
+    """What the domain of one of several sources is called.
+
+    Raises:
+        InputError: it is no path.
+    """
     if not isinstance(source, str | Path):
         raise InputError(f"a {type(source).__name__} has no name to call its domain by; give {{name: source}}")
     path = Path(source).absolute()
