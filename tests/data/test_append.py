@@ -112,7 +112,7 @@ def test_a_damaged_day_is_found(tmp_path):
 @pytest.mark.parametrize(
     ("day", "options", "message"),
     [
-        (table([(1, 1, 5)], text=True), {}, "item ids are whole numbers in the data set and text"),
+        (table([(1, 1, 5)], text=True), {}, r"item ids are whole numbers .* text .*, such as 'i1'; give them as whole"),
         (table([(1, 1, 5)]), {"time": False}, "has times"),
         (table([(1, 1, 5)]), {"min_user": 2}, "--min-user cannot be told from one day"),
         (pa.table({"user": [1], "time": [1]}), {}, "item"),
@@ -137,6 +137,22 @@ def test_the_command(tmp_path, capsys):
     assert (found["events"], found["items"], found["protocol"]) == (4, 3, "loo")
     assert main([*more, "--overwrite"]) == 2
     assert main(["prepare", str(tmp_path / "day.csv"), "--out", str(tmp_path / "none"), "--append"]) == 2
+
+
+def test_a_day_whose_ids_all_look_like_numbers_has_text_where_the_data_set_has(tmp_path):
+    base = [("u1", "a", 100), ("7", "b", 110), ("u1", "5", 120), ("7", "007", 130)]
+    csv.write_csv(table(base), tmp_path / "base.csv")
+    csv.write_csv(table([(7, 5, 200), (8, 6, 210)]), tmp_path / "day.csv")
+    prepare(tmp_path / "base.csv", tmp_path / "data", protocol="loo")
+    joined = append(tmp_path / "day.csv", tmp_path / "data")
+    assert histories(joined) == {
+        "7": [("b", 110), ("007", 130), ("5", 200)],
+        "8": [("6", 210)],
+        "u1": [("a", 100), ("5", 120)],
+    }
+    assert joined.item_table["item"].to_pylist() == ["007", "5", "a", "b", "6"]
+    assert joined.item_table["events"].to_pylist() == [1, 2, 1, 1, 1]
+    Dataset.open(tmp_path / "data").verify()
 
 
 def test_text_that_comes_later(tmp_path):

@@ -116,9 +116,15 @@ def _refuse_another_domain(known: pa.Table, more: pa.Table, rows: np.ndarray) ->
 def _extend(known: pa.Table, more: pa.Table, name: str) -> tuple[pa.Table, np.ndarray]:
     """The table with the rows of ``more`` that are new behind its own, and the row there of each row of ``more``."""
     ids, asked = known[name].combine_chunks(), more[name].combine_chunks()
-    if ids.type != asked.type:
-        kinds = ["whole numbers" if pa.types.is_integer(each.type) else "text" for each in (ids, asked)]
-        raise InputError(f"{name} ids are {kinds[0]} in the data set and {kinds[1]} in what is appended")
+    if ids.type != asked.type and pa.types.is_integer(ids.type):
+        other = next((each for each in asked.to_pylist() if not each.isdecimal()), asked[0].as_py())
+        raise InputError(
+            f"{name} ids are whole numbers in the data set and text in what is appended, such as {other!r}; give them "
+            "as whole numbers, or prepare all events again"
+        )
+    if ids.type != asked.type:  # a day whose ids all look like numbers; only what is written as one becomes one
+        asked = asked.cast(ids.type)
+        more = more.set_column(more.column_names.index(name), name, asked)
     rows = np.asarray(pc.fill_null(pc.index_in(asked, ids), -1), np.int64)
     _refuse_another_domain(known, more, rows)
     events = known["events"].to_numpy().copy()
