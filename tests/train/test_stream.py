@@ -289,6 +289,33 @@ def test_errors_name_the_run_and_not_its_copy(run, file, message):
     assert f" {run.path}" in f" {caught.value}"
 
 
+@pytest.mark.parametrize("target", ["every", "next", "last"])
+def test_late_events_are_measured_and_learned_in_their_place(run, monkeypatch, target):
+    protocol = json.loads((run.path / "protocol.json").read_text())
+    (run.path / "protocol.json").write_text(json.dumps({**protocol, "target": target}))
+    hour = 3600
+    late = {"user": [3, 3, 3, 4], "item": [7, 7, 1, 1], "time": [5 * hour, 5 * hour + 1, 30 * hour, 9 * hour]}
+    late["time"] = [START + each for each in late["time"]]
+    seen = {}
+
+    def measured(model, data, positions, **others):
+        seen["measured"] = [(int(data.times[p]) - START, int(data.items[p])) for p in positions]
+        return evaluate(model, data, positions, **others)
+
+    def learned(data, ends, config, fresh):
+        seen["learned"] = {user: int(fresh[user]) for user in np.flatnonzero(fresh)}
+        return training_windows(data, ends, config, fresh)
+
+    evaluate, training_windows = stream.evaluate, stream.training_windows
+    monkeypatch.setattr(stream, "evaluate", measured)
+    monkeypatch.setattr(stream, "training_windows", learned)
+    _, day = go_on(run, pa.table(late))
+    assert (day.events, day.users) == (4, 2)
+    found = [(5 * hour, 7), (5 * hour + 1, 7), (30 * hour, 1), (9 * hour, 1)]
+    assert seen["measured"] == {"every": found, "next": [found[0], found[3]], "last": found[2:]}[target]
+    assert seen["learned"] == {3: (24 - 6) + 3, 4: (24 - 10) + 1}
+
+
 def test_the_command(run, tmp_path, capsys):
     csv.write_csv(events(1, 1.5, 9), tmp_path / "day.csv")
     words = ["train", str(tmp_path / "day.csv"), "--continue", str(run.path)]

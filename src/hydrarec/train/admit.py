@@ -8,6 +8,7 @@ import torch
 from hydrarec.data.domains import domains_of
 from hydrarec.data.rows import in_rows
 from hydrarec.data.store import Dataset
+from hydrarec.data.stretches import places
 from hydrarec.errors import InputError
 from hydrarec.items.rows import RowEncoder
 from hydrarec.items.table import ItemTable
@@ -26,7 +27,7 @@ _DAY = 86_400
 def admit(
     run: Run, model: NeuralModel, before: Dataset, whole: Dataset, keep_days: float, progress: Progress
 ) -> tuple[Dataset, np.ndarray, Admitted, dict[str, float]]:
-    """Give new items rows; the data in these rows, new events of each user (U,), what became of ids, and ages.
+    """Give new items rows; the data in these rows, which of its events are new (E,), what became of ids, and ages.
 
     Raises:
         InputError: there are no times, or a new item is of a domain that the run does not know.
@@ -53,10 +54,31 @@ def admit(
     rows = vocabulary.rows(ids)
     data = in_rows(whole, rows, _item_table(vocabulary, admitted, whole, rows, table))
     _grow(run, model, table, data.item_table, admitted, progress)
-    fresh = np.diff(whole.offsets)
-    fresh[: before.n_users] -= np.diff(before.offsets)
+    fresh = _new_events(before, whole)[rows[whole.items] >= 0]
     ages = (now - last[rows >= 0]) / _DAY
     return data, fresh, admitted, {"median": float(np.median(ages)), "max": float(ages.max())}
+
+
+def _new_events(before: Dataset, whole: Dataset) -> np.ndarray:
+    """(E,) bool, which events of ``whole`` were added to ``before``: any, since late ones have their place in time."""
+    more = np.diff(whole.offsets)
+    more[: before.n_users] -= np.diff(before.offsets)
+    users = np.flatnonzero(more)
+    begin = int(whole.times.min())
+    span = int(whole.times.max()) - begin + 1
+
+    def moments(data: Dataset, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the events of ``users``, and a number that rises with the user and the time."""
+        where, offsets = places(data.offsets[users], data.offsets[users + 1])
+        return where, np.repeat(np.arange(len(users)), np.diff(offsets)) * span + (data.times[where] - begin)
+
+    where, now = moments(whole, users)
+    _, then = moments(before, users[users < before.n_users])
+    # At one moment of a user the old events come first.
+    old = np.searchsorted(then, now, side="right") - np.searchsorted(then, now)
+    fresh = np.zeros(whole.n_events, bool)
+    fresh[where] = np.arange(len(now)) - np.searchsorted(now, now) >= old
+    return fresh
 
 
 def _evictable(table: pa.Table, used: np.ndarray, stale: np.ndarray) -> np.ndarray:

@@ -107,13 +107,13 @@ def continue_run(
         processes.total(torch.zeros(1))  # all have read the folder, which is gone when one of them fails
         torch.manual_seed(settings.train.seed + run.dataset.get("days", 0) + 1)  # each day's new items are others
         data, fresh, admitted, age = admit(run, model, before, whole, keep_days, progress)
-        ends = np.asarray(data.offsets)[1:]
+        ends, since = np.asarray(data.offsets)[1:], _first_new(data, fresh)
         model.to(place)
-        metrics = _measure(model, data, ends - fresh, fresh, run, progress, place)
-        trained = _train(model, data, fresh, settings, progress)
+        metrics = _measure(model, data, since, fresh, run, progress, place)
+        trained = _train(model, data, ends - since, settings, progress)
         day = Day(
             events=int(fresh.sum()),
-            users=int((fresh > 0).sum()),
+            users=int((since < ends).sum()),
             items=data.n_items,
             new=len(admitted.reused) + admitted.grown,
             evicted=len(admitted.evicted),
@@ -192,6 +192,14 @@ def _settings(run: Run, overrides: Sequence[str]) -> Settings:
     return settings
 
 
+def _first_new(data: Dataset, fresh: np.ndarray) -> np.ndarray:
+    """(U,) int64, where the first event of each user is that is ``fresh`` (E,); the end of those without."""
+    offsets = np.asarray(data.offsets)
+    there = np.append(np.flatnonzero(fresh), len(fresh))
+    first: np.ndarray = np.minimum(there[np.searchsorted(there, offsets[:-1])], offsets[1:])
+    return first
+
+
 def _measure(
     model: NeuralModel,
     data: Dataset,
@@ -202,14 +210,13 @@ def _measure(
     device: str,
 ) -> dict[str, float]:
     """Metrics on the new events, each given all before it; targets as the run's protocol chooses them."""
-    ends, starts = np.asarray(data.offsets)[1:], np.asarray(data.offsets)[:-1]
+    positions, offsets = np.flatnonzero(fresh), np.asarray(data.offsets)
+    owner = np.searchsorted(offsets, positions, side="right") - 1
     if run.protocol.target == "every":
-        counts = fresh
-        positions = np.repeat(ends - np.cumsum(counts), counts) + np.arange(counts.sum())
-    else:
-        positions = (train_ends if run.protocol.target == "next" else ends - 1)[fresh > 0]
-    owner = np.searchsorted(np.asarray(data.offsets), positions, side="right") - 1
-    positions = positions[positions > starts[owner]]
+        chosen = np.ones(len(positions), bool)
+    else:  # the first new event of each user, or the last
+        chosen = (np.diff(owner, prepend=-1) if run.protocol.target == "next" else np.diff(owner, append=-1)) != 0
+    positions = positions[chosen & (positions > offsets[owner])]
     if not len(positions) or not len(training_events(data, train_ends)[0]):
         return {}
     with progress.task("test", total=len(positions), unit="targets") as task:
@@ -228,7 +235,7 @@ def _measure(
 
 
 def _train(model: NeuralModel, data: Dataset, fresh: np.ndarray, settings: Settings, progress: Progress) -> float:
-    """Train on windows that end in new events; the seconds it took."""
+    """Train on windows that end in the last ``fresh`` (U,) events of each user; the seconds it took."""
     ends = np.asarray(data.offsets)[1:]
     keep_freed_memory()
     counts = np.bincount(data.items, minlength=data.n_items)
