@@ -49,6 +49,19 @@ def test_a_folder_is_the_old_one_or_the_new_one(tmp_path):
     assert names(tmp_path) == ["set"]
 
 
+def test_a_link_stays_and_what_it_names_is_replaced(tmp_path):
+    (tmp_path / "there" / "set").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "set")
+    with pytest.raises(InputError, match="exists already"), whole_folder(tmp_path / "link"):
+        pass
+    with whole_folder(tmp_path / "link", overwrite=True) as temporary:
+        (temporary / "a").write_text("1")
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path / "there") == ["set"]
+    assert names(tmp_path / "there" / "set") == ["a"]
+    assert names(tmp_path) == ["link", "there"]
+
+
 @pytest.mark.parametrize("content", [None, b"{", b"\xff\xfe"])
 def test_a_damaged_file_is_named_with_the_remedy(content, tmp_path):
     path = tmp_path / "value.json"

@@ -56,13 +56,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder; on success it becomes ``path``, on any error it is removed.
 
-    On Linux there is no moment without a folder ``path`` where one was before. What a process that was killed left of
-    it is removed by the next one for the same ``path``.
+    Where ``path`` is a link, what it names is replaced. On Linux there is no moment without a folder ``path`` where one
+    was before. What a process that was killed left of it is removed by the next one for the same ``path``.
 
     Raises:
         InputError: ``path`` exists and ``overwrite`` is false.
     """
-    path = Path(path)
+    path = linked(Path(path))
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; choose another name, or overwrite it (--overwrite)")
     try:
@@ -88,6 +88,11 @@ def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise HydrarecError(f"cannot write {path}: {reason}; nothing was changed") from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def linked(path: Path) -> Path:
+    """What ``path`` names where it is a link, and else itself."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def _take_place(new: Path, path: Path) -> None:

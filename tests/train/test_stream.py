@@ -269,6 +269,14 @@ def test_a_data_set_that_moved_is_named(run, tmp_path, capsys):
     assert "with --continue" in capsys.readouterr().err
 
 
+def test_a_link_to_a_run_stays_one(run, tmp_path):
+    (tmp_path / "latest").symlink_to(run.path)
+    continue_run(tmp_path / "latest", events(1, 1.5, 8), progress=Silent())
+    assert (tmp_path / "latest").is_symlink()
+    assert open_run(run.path).dataset["days"] == 1
+    assert Recommender.load(tmp_path / "latest").dataset.n_events == 36 * 20
+
+
 def test_settings_of_a_day_take_bare_names(run):
     with pytest.raises(InputError, match="did you mean 'epochs'"):
         go_on(run, events(1, 1.5, 8), overrides=["epcohs=1"])

@@ -36,7 +36,7 @@ from hydrarec.data.reading.stages import Stages
 from hydrarec.data.reading.watch import watch
 from hydrarec.data.store import Dataset, identity
 from hydrarec.errors import InputError
-from hydrarec.files import whole_folder
+from hydrarec.files import linked, whole_folder
 from hydrarec.progress import Progress, Silent
 from hydrarec.sharing import unfinished
 
@@ -137,7 +137,7 @@ def prepare(
     _refuse_to_replace(Path(out), sources)
     with (
         whole_folder(Path(out), overwrite=overwrite) as folder,
-        _workplace(Path(out), folder, sources, [roles, min_user, min_item]) as (work, database),
+        _workplace(linked(Path(out)), folder, sources, [roles, min_user, min_item]) as (work, database),
     ):
         fill(folder, work, database)
     return Dataset.open(out)
