@@ -72,6 +72,8 @@ def recommend(
         raise InputError("--times belongs to --history")
     if all_ != (out is not None):
         raise InputError("--all writes a Parquet file: give both --all and --out FILE.parquet")
+    if out is not None and (out.suffix != ".parquet" or out.is_dir()):
+        raise InputError(f"--out {out} {'is a folder' if out.is_dir() else 'is no Parquet file'}; name a FILE.parquet")
     if not all_ and (procs > 1 or is_one_of() > 1):
         raise InputError("several processes answer --all together; one user is asked for in one process")
     if started(procs):

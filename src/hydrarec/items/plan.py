@@ -35,7 +35,8 @@ class PlanConfig:
     id_length: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("items", 2), ("dim", 1), ("gpus", 1), ("gpu_memory", 1), ("events", 1), ("negatives", 0)):
+        positive = dict.fromkeys(("dim", "gpus", "gpu_memory", "events"), 1)
+        for name, least in {"items": 2, **positive, "negatives": 0, "id_length": 0}.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 

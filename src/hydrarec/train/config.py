@@ -69,12 +69,14 @@ class TrainConfig:
         for name in ("max_len", "recompute", "patience", "clip", "weight_decay", "seed"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise InputError(f"betas must lie in [0, 1), not {self.betas}")
         for name in ("lr", "row_lr"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be positive, not {getattr(self, name)}")
-        if not 0 <= self.domain_power <= 1:
-            raise InputError(f"domain_power must lie between 0 and 1, not {self.domain_power}")
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"warmup is a share of training in [0, 1), not {self.warmup}")
+        for holds, said in (
+            (all(0 <= beta < 1 for beta in self.betas), f"betas must lie in [0, 1), not {self.betas}"),
+            (0 <= self.domain_power <= 1, f"domain_power must lie between 0 and 1, not {self.domain_power}"),
+            (0 <= self.warmup < 1, f"warmup is a share of training in [0, 1), not {self.warmup}"),
+            (self.seed < 2**63, f"seed must be below 2**63, not {self.seed}"),
+        ):
+            if not holds:
+                raise InputError(said)
