@@ -45,6 +45,7 @@ def adapt(
     from hydrarec.cli.output import print_json, print_metrics, seconds
     from hydrarec.data.obtain import obtain
     from hydrarec.data.protocol import Protocol
+    from hydrarec.machine import usable_device
     from hydrarec.progress import reporter, say
     from hydrarec.train.adapt import adapt as adapt_run
     from hydrarec.train.resume import refuse_other_folder
@@ -52,6 +53,7 @@ def adapt(
     from hydrarec.train.summary import summary
 
     fields = protocol.fields()
+    usable_device(device)
     refuse_other_folder(out, run)
     fresh = choose_protocol(Protocol.named("time"), protocol.protocol, fields)
     dataset = obtain(source, out, protocol=fresh, log=say, **columns.given())

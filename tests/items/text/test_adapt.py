@@ -131,7 +131,7 @@ def test_a_run_that_was_not_tested_is_tested_when_it_is_adapted(trained):
 
 def test_a_language_model_that_goes_on_learning_reads_old_texts_again(trained):
     run = trained(**{"items.tuning.mode": "lora"})
-    new = adapted(run, "full", overrides=["train.epochs=1"])
+    new = adapted(run, "full", overrides=["epochs=1"])
     assert changed(weights(run), weights(new), "items.learned")
     cost = new.metrics["cost"]
     assert 0 < cost["tokens_backward"] < cost["tokens_forward"]
@@ -208,6 +208,8 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(traine
     run = trained()
     with pytest.raises(InputError, match=r"device 'gpu' cannot be used here .*; use cpu"):
         adapted(run, "full", device="gpu")
+    words = ["adapt", str(run.path), str(run.path.parent / "data"), "--out", str(run.path.parent / "adapted")]
+    assert main([*words, "--device", "gpu"]) == 2
     assert not (run.path.parent / "adapted").exists()
 
 
