@@ -58,6 +58,10 @@ def test_version(call):
             ["simulate", "--events", "9", "--users", "10", "--items", "5", "--out", "e.parquet"],
             "10 users need an event",
         ),
+        (
+            ["simulate", *["--events", "9", "--users", "1", "--items", "5", "--out", "e.parquet", "--seed", "-1"]],
+            "the seed is -1",
+        ),
         (["simulate", "--events", "9.5", "--users", "1", "--items", "5", "--out", "e.parquet"], "no whole number"),
         (["plan", "--items", "many"], "--items"),
         (["plan", "--items", "9", "--gpu-memory", "80"], "--gpu-memory '80' is no amount of memory"),

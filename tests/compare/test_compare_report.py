@@ -73,6 +73,29 @@ def test_rows_that_are_not_run_here_say_so_and_are_never_missing(plan_of, tmp_pa
     assert "Not run yet" not in shown
 
 
+def test_settings_that_another_table_chose(plan_of, tmp_path):
+    plan = plan_of('chosen_on = "shop-loo"\n' + HEAD.replace('"hstu"]', '"time"]') + MARKOV)
+    for table in plan.tables():
+        made_record(plan, Slot(table=table, model=plan.models(table)[0], seed=1), [1.0] * 9)
+    loo, time = (section(table, tmp_path / "spec.toml", []) for table in assemble(plan))
+    assert "Settings are those chosen on shop-loo, weights those of the best validation here." in time
+    assert "There is no validation" not in time
+    assert "ettings are those chosen on" not in loo
+
+
+def test_trials_that_are_gone_are_missing(plan_of, tmp_path):
+    plan = plan_of(HEAD + HYDRA)
+    table = plan.tables()[0]
+    model = plan.models(table)[0]
+    for slot in plan.trials(table, model):
+        made_record(plan, slot, None, validation=0.1)
+    for seed in (1, 2):
+        made_record(plan, Slot(table=table, model=model, seed=seed), [1.0] * 9)
+    assert "Not run yet" not in section(assemble(plan)[0], tmp_path / "spec.toml", [])
+    plan.file(next(iter(plan.trials(table, model)))).unlink()
+    assert "Not run yet, by seed: hydra (trial) 1." in section(assemble(plan)[0], tmp_path / "spec.toml", [])
+
+
 @pytest.mark.parametrize(("p", "shown"), [(1.0, "1.000"), (0.0421, ".042"), (0.0009, "<.001")])
 def test_p_values(p, shown):
     assert p_value(p) == shown

@@ -32,6 +32,13 @@ def test_means_over_seeds():
     assert share_of_time(own, rivals) == pytest.approx(30 / 200)
 
 
+def test_a_time_too_short_to_measure():
+    at_once = made((0.2, 0.0))
+    assert share_of_time([at_once], [SLOW]) == 0.0
+    assert share_of_time([at_once, SLOW], [SLOW]) == pytest.approx(0.5)
+    assert share_of_time([SLOW], [at_once]) is None
+
+
 def test_a_seed_that_never_gets_there():
     assert share_of_time([made((0.3, 1.0)), made((0.19, 1.0))], [SLOW]) is None
 

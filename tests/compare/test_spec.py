@@ -49,6 +49,8 @@ def test_tables_are_data_sets_under_protocols(here):
             HEAD + MARKOV + "published.shop-lo = 0.1",
             "published has an unknown name 'shop-lo'; did you",
         ),
+        (HEAD + MARKOV + "published.shop = 0.1", "published has an unknown name 'shop'; did you mean 'shop-loo'?"),
+        (HEAD.replace("[train]", "protocol.cutoffs = [5, 20]\n[train]") + MARKOV, "protocol.cutoffs must have 10"),
         (HEAD + MARKOV + "published.shop-loo = 12", "published.shop-loo is 12; it must be an NDCG@10, in (0, 1)"),
         (HEAD + MARKOV + 'on.shop = "a.b=1"', "must be a list of section.key=value"),
         (HEAD + MARKOV + 'grid."train.lr" = 1e-3', "grid.train.lr is 0.001; it must be a list of values"),

@@ -21,6 +21,7 @@ class Assembled:
         part: the split that rows are measured on, ``test`` or ``valid``; targets: its users and queries.
         machines: processor, cores, threads and torch, where runs were made.
         chosen_on: the table on whose validation settings were chosen, or None.
+        validates: whether its own validation chose the weights.
         rivals_by: ``validation``, or ``test`` where not every rival has a validation figure: what tells the best rival.
         rows: best NDCG@10 first.
         missing: names of the runs that are not there.
@@ -34,6 +35,7 @@ class Assembled:
     targets: dict[str, int]
     machines: list[str]
     chosen_on: str | None
+    validates: bool
     rivals_by: str
     rows: list[Row]
     missing: list[str]
@@ -94,9 +96,10 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
         targets={key: every[0][key] for key in ("users", "queries")},
         machines=sorted({_machine(found["machine"]) for found in every}),
         chosen_on=chooser.name if chooser else None,
+        validates=table.validates,
         rivals_by="validation" if validated else "test",
         rows=sorted((row for row in compared if row.label in shown), key=lambda row: -row.metrics[SELECTION_METRIC]),
-        missing=missing,
+        missing=missing + _untried(plan, table, records),
     )
 
 
@@ -115,6 +118,15 @@ def _records(plan: Plan, table: Table) -> tuple[dict[str, list[dict[str, Any]]],
         elif slot.name in asked:
             missing.append(slot.name)
     return records, missing
+
+
+def _untried(plan: Plan, table: Table, records: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Names of the trials that are not there and that a row which is there should have been chosen by."""
+    names = []
+    for model in plan.models(table):
+        if records[model.label] and model.runs_here:
+            names += [slot.name for slot in plan.trials(table, model) if plan.finished(slot) is None]
+    return names
 
 
 def _validation(plan: Plan, table: Table) -> dict[str, float]:

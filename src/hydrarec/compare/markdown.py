@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydrarec.compare.assemble import Assembled
+from hydrarec.compare.plan import TRIALS
 from hydrarec.compare.plots import draw
 from hydrarec.compare.quality import smallest_as_good
 from hydrarec.compare.rows import Row
@@ -165,11 +166,12 @@ def _share(row: Row, label: str) -> str:
 
 
 def _missing(names: Sequence[str]) -> str:
-    """TABLE/MODEL-SEED of what was not run -> each model with its seeds."""
+    """TABLE/MODEL-SEED of what was not run, or of a trial its number -> each model with its seeds."""
     seeds: dict[str, list[str]] = {}
     for name in names:
-        label, _, seed = name.rpartition("/")[2].rpartition("-")
-        seeds.setdefault(label, []).append(seed)
+        table, _, run = name.rpartition("/")
+        label, _, seed = run.rpartition("-")
+        seeds.setdefault(f"{label} (trial)" if table.endswith(TRIALS) else label, []).append(seed)
     return "; ".join(f"{label} {', '.join(found)}" for label, found in seeds.items())
 
 
@@ -179,6 +181,8 @@ def _notes(table: Assembled) -> list[str]:
         notes.append(f"Rival: {rivals}, chosen on {table.rivals_by}.")
     if table.chosen_on is None:
         notes.append("There is no validation: settings are as the file has them, weights those of the last epoch.")
+    elif table.chosen_on != table.name and table.validates:
+        notes.append(f"Settings are those chosen on {table.chosen_on}, weights those of the best validation here.")
     elif table.chosen_on != table.name:
         notes.append(
             f"There is no validation here: settings are those chosen on {table.chosen_on}, training takes all of its "

@@ -15,6 +15,8 @@ from hydrarec.files import read_json
 from hydrarec.train.resume import difference
 from hydrarec.train.settings import Settings
 
+TRIALS = "/tuning"  # where the results of trials are, in the folder of a table
+
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
@@ -44,7 +46,7 @@ class Slot:
     @property
     def name(self) -> str:
         number = f"{self.model.label}-{self.seed if self.trial is None else self.trial}"
-        return f"{self.table.name}/{number}" if self.trial is None else f"{self.table.name}/tuning/{number}"
+        return f"{self.table.name}/{number}" if self.trial is None else f"{self.table.name}{TRIALS}/{number}"
 
 
 @dataclass(frozen=True, kw_only=True)

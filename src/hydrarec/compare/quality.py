@@ -16,13 +16,14 @@ def share_of_time(own: Sequence[dict[str, Any]], rival: Sequence[dict[str, Any]]
     ``validation``.
 
     Returns:
-        None where a seed never gets there.
+        None where a seed never gets there, or the rival was there before time could be measured.
     """
     goal = np.mean([found["validation"][SELECTION_METRIC] for found in rival])
     spent = [next((cpu for _, value, _, cpu in found["curve"] if value >= goal), None) for found in own]
     if None in spent:
         return None
-    return float(np.mean([each for each in spent if each]) / np.mean([found["cpu_seconds_to_best"] for found in rival]))
+    taken = np.mean([found["cpu_seconds_to_best"] for found in rival])
+    return float(np.mean([each for each in spent if each is not None]) / taken) if taken else None
 
 
 def shares_of_time(label: str, records: dict[str, list[dict[str, Any]]]) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from hydrarec.compare.spec import DataSpec
 from hydrarec.data.obtain import obtain
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.split import split
+from hydrarec.data.store import Dataset
 from hydrarec.errors import InputError
 from hydrarec.machine import cores
 from hydrarec.progress import Progress
@@ -39,8 +40,12 @@ def run_missing(plan: Plan, *, jobs: int | None, progress: Progress, log: Callab
     datasets: dict[str, Path] = {}
     for table in {slot.table.name: slot.table for slot in missing}.values():
         name = table.data.name
-        if name not in datasets:
-            datasets[name] = _prepared(table.data, table.protocol, plan.places.runs, log)
+        try:
+            if name not in datasets:
+                datasets[name] = _prepared(table.data, table.protocol, plan.places.runs, log)
+            split(Dataset.open(datasets[name]), table.protocol)  # whether the data fits the protocol
+        except InputError as error:
+            raise InputError(f"data {name}: {error}") from error
     pool = Pool(plan, datasets, jobs=jobs, log=log)
     pool.run(progress)
     return pool.failed
@@ -48,13 +53,9 @@ def run_missing(plan: Plan, *, jobs: int | None, progress: Progress, log: Callab
 
 def _prepared(data: DataSpec, protocol: Protocol, runs: Path, log: Callable[[str], None]) -> Path:
     """Read once, here, so that no run has to, and its peak memory is its own."""
-    try:
-        source = data.source if isinstance(data.source, str) else list(data.source)
-        items = data.items if data.items is None or isinstance(data.items, str) else list(data.items)
-        given = {**data.columns, "items": items}
-        dataset = obtain(source, runs / "data" / data.name, protocol=protocol, log=log, **given)
-        split(dataset, protocol)  # whether the data fits the protocol
-    except InputError as error:
-        raise InputError(f"data {data.name}: {error}") from error
+    source = data.source if isinstance(data.source, str) else list(data.source)
+    items = data.items if data.items is None or isinstance(data.items, str) else list(data.items)
+    given = {**data.columns, "items": items}
+    dataset = obtain(source, runs / "data" / data.name, protocol=protocol, log=log, **given)
     assert dataset.path is not None
     return dataset.path

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from hydrarec.config import build, nearest
 from hydrarec.data.protocol import Protocol, SplitName
 from hydrarec.errors import InputError
+from hydrarec.evaluate.metrics import SELECTION_K
 
 _COLUMNS = ("user", "item", "time", "rating", "domain", "min_user", "min_item", "memory")
 
@@ -149,11 +150,18 @@ class Spec:
                 if not table.validates:
                     split = table.protocol.split
                     raise InputError(f"part is valid, and protocol {split} of {table.name} has no validation")
-        self._check_places({*tables, *(data.name for data in self.data)})
+        for table in self.tables():
+            if SELECTION_K not in table.protocol.cutoffs:
+                raise InputError(f"data {table.data.name}: protocol.cutoffs must have {SELECTION_K}, which tables show")
+        self._check_places({*tables}, {*tables, *(data.name for data in self.data)})
 
-    def _check_places(self, places: set[str]) -> None:
+    def _check_places(self, tables: set[str], either: set[str]) -> None:
         for model in self.model:
-            for where, keys in (("on", model.on), ("skip", model.skip), ("published", model.published)):
+            for where, keys, places in (
+                ("on", model.on, either),
+                ("skip", model.skip, either),
+                ("published", model.published, tables),
+            ):
                 for key in keys:
                     if key not in places:
                         raise InputError(

@@ -23,6 +23,7 @@ from hydrarec.progress import Progress
 
 _ITEM, _USER, _FRESH = (np.uint64(kind << 56) for kind in (1, 2, 3))
 _ROW_GROUP = 1 << 20
+_SEEDS = 2**62  # products with it stay whole numbers of 64 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,8 @@ class Traffic:
     """
 
     def __init__(self, config: TrafficConfig, seed: int = 0, at_once: int = 1 << 20) -> None:
+        if not 0 <= seed < _SEEDS:
+            raise InputError(f"the seed is {seed}; it must be from 0 to {_SEEDS - 1:,}")
         self.config, self.seed = config, seed
         pieces = min(config.n_events, max(config.days, -(-config.n_events // at_once)))
         self.ends = np.array([config.n_events * (piece + 1) // pieces for piece in range(pieces)])
