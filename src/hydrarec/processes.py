@@ -60,7 +60,10 @@ def joined(device: str) -> Iterator[str]:
         InputError: the processes run other code, or were told other numbers of processes.
         HydrarecError: one of them did not come.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    said = os.environ.get("WORLD_SIZE", "1")
+    if not said.isdecimal() or int(said) < 1:
+        raise InputError(f"WORLD_SIZE is {said!r}, which is no number of processes; start with torchrun, or unset it")
+    count = int(said)
     if count == 1:
         yield device
         return

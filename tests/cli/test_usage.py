@@ -109,6 +109,12 @@ def test_one_of_several_processes_that_does_not_know_which(given, refused, place
     assert message.endswith("is missing or wrong; start with torchrun")
 
 
+@pytest.mark.parametrize("count", ["two", "0", "-1", ""])
+def test_a_number_of_processes_that_is_none(count, refused, place, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", count)
+    assert refused("evaluate", place / "markov").startswith(f"WORLD_SIZE is {count!r}, which is no number of processes")
+
+
 def test_hstu_has_no_validation(refused, place):
     assert "protocol hstu has no valid split; use --split test" in refused(
         "evaluate", place / "hstu", "--split", "valid"
