@@ -112,7 +112,8 @@ def test_one_of_several_processes_that_does_not_know_which(given, refused, place
 @pytest.mark.parametrize("count", ["two", "0", "-1", ""])
 def test_a_number_of_processes_that_is_none(count, refused, place, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", count)
-    assert refused("evaluate", place / "markov").startswith(f"WORLD_SIZE is {count!r}, which is no number of processes")
+    for words in (["evaluate", place / "markov"], ["train", place / "events.csv", "--out", place / "none"]):
+        assert refused(*words).startswith(f"WORLD_SIZE is {count!r}, which is no number of processes")
 
 
 def test_hstu_has_no_validation(refused, place):

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 def is_one_of() -> int:
     """How many processes run this command, started by `torchrun` or by ``--procs``."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    count = os.environ.get("WORLD_SIZE", "1")
+    return int(count) if count.isdecimal() else 1  # what is no number is refused where processes meet
 
 
 def started(procs: int) -> bool:
