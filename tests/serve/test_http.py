@@ -57,6 +57,18 @@ def items_of(answer):
     return [each["item"] for each in answer.json()["recommendations"]]
 
 
+def held(work):
+    """(``work``, but that it waits; whether it was begun; to let it go on)."""
+    began, go = threading.Event(), threading.Event()
+
+    def waits(*arguments):
+        began.set()
+        assert go.wait(60)
+        return work(*arguments)
+
+    return waits, began, go
+
+
 ONE = {"user": "a", "item": 3, "time": FIRST}
 BAD_EVENTS = {
     "no list": ({"events": ONE}, "body.events: "),
@@ -299,14 +311,9 @@ def test_without_room_a_client_is_sent_away_for_a_moment(trained, monkeypatch):
 def test_searches_beyond_what_can_wait_are_refused_and_hold_up_nothing_else(trained, monkeypatch):
     monkeypatch.setattr(service_module, "SEARCHES_ROOM", 2)
     engine = Engine(trained["plain"], MemoryStore())
-    began, go, search, answers = threading.Event(), threading.Event(), Search.__call__, []
-
-    def held(*asked):
-        began.set()
-        assert go.wait(60)
-        return search(*asked)
-
-    monkeypatch.setattr(Search, "__call__", held)
+    waits, began, go = held(Search.__call__)
+    answers = []
+    monkeypatch.setattr(Search, "__call__", waits)
     with client_of(engine) as client:
         ask = [threading.Thread(target=lambda: answers.append(client.get("/items?query=3"))) for _ in range(6)]
         ask[0].start()
@@ -331,14 +338,8 @@ def test_searches_beyond_what_can_wait_are_refused_and_hold_up_nothing_else(trai
 def test_removals_that_wait_are_refused_beyond_a_number_and_hold_up_nothing_else(trained, monkeypatch):
     monkeypatch.setattr(service_module, "ITEMS_ROOM", 20)
     engine = Engine(trained["plain"], MemoryStore())
-    began, go, remove, answers = threading.Event(), threading.Event(), engine.items.remove, []
-
-    def held(item):
-        began.set()
-        assert go.wait(60)
-        return remove(item)
-
-    engine.items.remove = held
+    engine.items.remove, began, go = held(engine.items.remove)
+    answers = []
     with client_of(engine) as client:
         ask = [threading.Thread(target=lambda: answers.append(client.delete("/items/3"))) for _ in range(25)]
         ask[0].start()
