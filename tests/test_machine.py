@@ -1,10 +1,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from hydrarec.machine import cores, keep_freed_memory, machine, peak_memory_bytes, usable_device
+from hydrarec.machine import cores, describe, keep_freed_memory, machine, peak_memory_bytes, usable_device
 
 FAULTS = """
 import resource, sys
@@ -50,3 +51,23 @@ def test_facts():
     assert facts["memory_bytes"] > 2**20
     assert peak_memory_bytes() > 2**20
     assert usable_device("cpu") == "cpu"
+
+
+def named(monkeypatch, text):
+    monkeypatch.setattr(Path, "read_text", lambda path: text)
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    return machine()["processor"]
+
+
+def test_processors_of_one_name_are_told_apart(monkeypatch):
+    of_one = "processor : 0\ncpu family : {}\nmodel : {}\nmodel name\t: AMD EPYC\n\n"
+    assert named(monkeypatch, 2 * of_one.format(23, 1)) == "AMD EPYC (family 23, model 1)"
+    assert named(monkeypatch, 2 * of_one.format(25, 17)) == "AMD EPYC (family 25, model 17)"
+    assert named(monkeypatch, "model name : ARMv7 Processor rev 3\n") == "ARMv7 Processor rev 3"
+    assert named(monkeypatch, "CPU implementer : 0x41\n")  # what Python knows
+
+
+def test_one_line_for_a_machine():
+    facts = {"processor": "X", "cores": 8, "threads": 1, "torch": "2.13.0"}
+    assert describe(facts) == "X, 8 cores, 1 thread a run, torch 2.13.0"
+    assert describe(facts | {"threads": 2, "gpu": "Y"}) == "X, 8 cores, Y, 2 threads a run, torch 2.13.0"

@@ -6,6 +6,7 @@ import platform
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,6 +28,13 @@ def machine() -> dict[str, str | int]:
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """One line for ``machine()``; where it is the same, seconds may be compared."""
+    about = f"{facts['cores']} cores" + (f", {facts['gpu']}" if "gpu" in facts else "")
+    threads = f"{facts['threads']} thread{'s' * (facts['threads'] != 1)} a run"
+    return f"{facts['processor']}, {about}, {threads}, torch {facts['torch']}"
 
 
 def cores() -> int:
@@ -65,9 +73,12 @@ def keep_freed_memory() -> None:
 
 
 def _processor() -> str:
+    """Its name, and where the system tells them family and model: virtual machines have one name for many."""
     information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    lines = information.read_text().splitlines() if information.exists() else []
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = about.get("model name")
+    if name is None:
+        return platform.processor() or platform.machine()
+    known = [f"{what} {about[key]}" for what, key in (("family", "cpu family"), ("model", "model")) if key in about]
+    return f"{name} ({', '.join(known)})" if known else name

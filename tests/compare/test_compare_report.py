@@ -152,6 +152,21 @@ def test_the_same_results_give_the_same_bytes_whatever_was_asked_for(plan, here,
     assert written("--only", "markov", "--table", "shop-loo") == first
 
 
+def test_seconds_of_several_machines_say_whose_they_are(plan, here, capsys):
+    away = {"machine": {"processor": "Xeon", "cores": 4, "threads": 1, "torch": "2.13.0"}}
+    first = next(slot for slot in plan.slots() if slot.name == "shop-loo/rather-a-long-label-1")
+    made_record(plan, first, [1.0] * 20 + [0.0] * 40, **away)
+    assert main(["compare", "spec.toml", "--show", "--report", "docs/results.md"]) == 0
+    loo, hstu = (here / "docs" / "results.md").read_text().split("## ")[1:]
+    assert [line.split(" | ")[-1] for line in loo.splitlines() if "640 |" in line] == ["1 |", "1, 2 |", "1 |"]
+    one, two = "AMD EPYC, 2 cores, 1 thread a run, torch 2.13.0", "Xeon, 4 cores, 1 thread a run, torch 2.13.0"
+    assert f"Machines: 1: {one}; 2: {two}. Code:" in loo
+    assert f"Machine: {one}. Code:" in hstu
+    assert f"1: {one}\n2: {two}\n" in capsys.readouterr().out
+    (axes,) = plots.against_seconds(assemble(plan)[0]).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["hydra [1]", "rather-a-long-label [1, 2]"]
+
+
 def test_curves_where_there_is_validation_and_points_where_not(plan):
     loo, hstu = assemble(plan)
     (axes,) = plots.against_seconds(loo).axes

@@ -1,5 +1,6 @@
 """Time and parameters to quality, by hand."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -7,13 +8,14 @@ import pytest
 from hydrarec.compare.quality import share_of_time, shares_of_time, smallest_as_good
 
 
-def made(*curve, validation=None):
+def made(*curve, validation=None, on="EPYC"):
     """A result of (NDCG@10, CPU seconds) at each validation."""
     best = max(curve)
     return {
         "curve": [[epoch, value, 99.0, cpu] for epoch, (value, cpu) in enumerate(curve, 1)],
         "validation": {"NDCG@10": best[0]} if validation is None else validation,
         "cpu_seconds_to_best": best[1],
+        "machine": {"processor": on, "cores": 2, "threads": 1, "torch": "2.13.0"},
     }
 
 
@@ -32,11 +34,24 @@ def test_means_over_seeds():
     assert share_of_time(own, rivals) == pytest.approx(30 / 200)
 
 
+def test_seconds_are_held_against_those_of_the_same_machine():
+    rivals = [SLOW, made((0.2, 400.0), on="Atom"), made((0.2, 600.0), on="Atom")]
+    assert share_of_time([made((0.3, 20.0)), made((0.3, 50.0), on="Atom")], rivals) == pytest.approx(0.15)
+    assert share_of_time([made((0.3, 20.0)), made((0.3, 1e9), on="Xeon")], rivals) == pytest.approx(0.2)
+    assert share_of_time([made((0.3, 20.0)), made((0.1, 1.0), on="Xeon")], rivals) is None  # it never gets there
+
+
+def test_rows_whose_time_cannot_be_compared_are_left_out():
+    at_once = made((0.2, 0.0))
+    assert math.isnan(share_of_time([SLOW], [at_once]))
+    records = {"hydra": [made((0.3, 25.0))], "slow": [SLOW], "away": [made((0.2, 9.0), on="Xeon")], "quick": [at_once]}
+    assert shares_of_time("hydra", records) == {"slow": pytest.approx(0.25)}
+
+
 def test_a_time_too_short_to_measure():
     at_once = made((0.2, 0.0))
     assert share_of_time([at_once], [SLOW]) == 0.0
     assert share_of_time([at_once, SLOW], [SLOW]) == pytest.approx(0.5)
-    assert share_of_time([SLOW], [at_once]) is None
 
 
 def test_a_seed_that_never_gets_there():

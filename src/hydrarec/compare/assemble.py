@@ -10,6 +10,7 @@ from hydrarec.compare.spec import Table
 from hydrarec.errors import InputError
 from hydrarec.evaluate.groups import has_domains
 from hydrarec.evaluate.metrics import SELECTION_METRIC
+from hydrarec.machine import describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class Assembled:
     Attributes:
         protocol: its line; fingerprint, data: of the data set (users, items, events).
         part: the split that rows are measured on, ``test`` or ``valid``; targets: its users and queries.
-        machines: processor, cores, threads and torch, where runs were made.
+        machines: where runs were made, as ``machine.describe`` has them.
         chosen_on: the table on whose validation settings were chosen, or None.
         validates: whether its own validation chose the weights.
         rivals_by: ``validation``, or ``test`` where not every rival has a validation figure: what tells the best rival.
@@ -44,6 +45,11 @@ class Assembled:
     def part_name(self) -> str:
         """What people call the split."""
         return "validation" if self.part == "valid" else "test"
+
+    def machines_of(self, row: Row) -> str:
+        """Numbers of the machines that made a row, counted from one; empty where there is but one."""
+        several = len(self.machines) > 1
+        return ", ".join(str(self.machines.index(each) + 1) for each in row.machines) if several else ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -94,7 +100,7 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
         data=every[0]["data"],
         part=plan.spec.part,
         targets={key: every[0][key] for key in ("users", "queries")},
-        machines=sorted({_machine(found["machine"]) for found in every}),
+        machines=sorted({describe(found["machine"]) for found in every}),
         chosen_on=chooser.name if chooser else None,
         validates=table.validates,
         rivals_by="validation" if validated else "test",
@@ -137,9 +143,3 @@ def _validation(plan: Plan, table: Table) -> dict[str, float]:
         for label, own in records.items()
     }
     return {label: sum(values) / len(values) for label, values in found.items() if values}
-
-
-def _machine(facts: dict[str, Any]) -> str:
-    cores = f"{facts['cores']} cores" + (f", {facts['gpu']}" if "gpu" in facts else "")
-    threads = f"{facts['threads']} thread{'s' * (facts['threads'] != 1)} a run"
-    return f"{facts['processor']}, {cores}, {threads}, torch {facts['torch']}"

@@ -21,9 +21,10 @@ over users. "Published" is the NDCG@10 of such a model in the literature, and by
 
 Parameters are those outside the item table, and those of the table. Seconds and events are up to the best validation
 figure, seconds on the clock and of the processor, for runs share the machine; events/s are of training alone, on the
-clock. Time to quality: CPU seconds to the best validation NDCG@10 of another row, as a share of those that row took to
-it. Parameters to quality: the smallest Hydra that is as good on test as a rival that learns and sees as much, and its
-encoder's parameters as a share of the rival's.
+clock. Where a table was made on several machines, each row names its own, and seconds of different ones must not be
+held against each other. Time to quality: CPU seconds to the best validation NDCG@10 of another row, as a share of those
+that row took to it on the same machine. Parameters to quality: the smallest Hydra that is as good on test as a rival
+that learns and sees as much, and its encoder's parameters as a share of the rival's.
 """
 _ACCURACY = ("model", "HR@10", "95 %", "NDCG@10", "95 %", "to rival", "p", "published", "seeds")
 _COSTS = (
@@ -74,7 +75,7 @@ def section(table: Assembled, file: Path, plots: Sequence[str]) -> str:
         f"{targets['queries']:,} {table.part_name} targets of {targets['users']:,} users; "
         f"data `{table.fingerprint[:16]}`.\n",
         *_table(_ACCURACY, [_accuracy(row) for row in table.rows]),
-        *_table(_COSTS, [_cost(row) for row in table.rows]),
+        *_table(*_costs(table)),
         *_times_to_quality(table.rows),
         *_parameters_to_quality(table.rows),
         *_notes(table),
@@ -106,6 +107,13 @@ def _accuracy(row: Row) -> list[str]:
         "" if row.published is None else _published(row.metrics["NDCG@10"], row.published),
         ", ".join(map(str, row.seeds)),
     ]
+
+
+def _costs(table: Assembled) -> tuple[list[str], list[list[str]]]:
+    """Head and lines; the machine of each where there are several."""
+    if len(table.machines) == 1:
+        return [*_COSTS], [_cost(row) for row in table.rows]
+    return [*_COSTS, "machine"], [[*_cost(row), table.machines_of(row)] for row in table.rows]
 
 
 def _cost(row: Row) -> list[str]:
@@ -200,7 +208,9 @@ def _notes(table: Assembled) -> list[str]:
     if table.missing:
         notes.append(f"Not run yet, by seed: {_missing(table.missing)}.")
     commits = sorted({_commit(commit) for row in table.rows for commit in row.commits})
-    notes.append(f"Machine: {'; '.join(table.machines)}. Code: {', '.join(commits)}.")
+    several = len(table.machines) > 1
+    machines = [f"{n}: {each}" if several else each for n, each in enumerate(table.machines, 1)]
+    notes.append(f"Machine{'s' * several}: {'; '.join(machines)}. Code: {', '.join(commits)}.")
     return [f"{note}\n" for note in notes]
 
 

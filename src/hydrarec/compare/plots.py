@@ -40,6 +40,8 @@ def against_seconds(table: Assembled) -> "Figure":
     for row, style in _styled(table.rows):
         if row not in rows:
             continue
+        if place := table.machines_of(row):  # seconds of different machines are no match
+            style = {**style, "label": f"{row.label} [{place}]"}
         if validated:
             _, values, _, seconds = zip(*row.curve, strict=True)
             best = values.index(max(values))

@@ -12,6 +12,7 @@ from hydrarec.compare.values import unpack
 from hydrarec.errors import InputError
 from hydrarec.evaluate.bootstrap import intervals
 from hydrarec.evaluate.metrics import SELECTION_METRIC
+from hydrarec.machine import describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Row:
         costs: parameters (``items`` and ``encoder``), ``seconds_to_best``, ``events_per_second``, ... means over seeds;
             ``peak_memory_bytes`` is the largest.
         recipe: all settings, of the first seed; point: those of them that validation chose from the grid.
-        commits: of the code that made the runs.
+        commits: of the code that made the runs; machines: that they were made on, as ``machine.describe`` has them.
         curve: see ``record``; of the first seed.
     """
 
@@ -52,6 +53,7 @@ class Row:
     recipe: dict[str, Any] = field(default_factory=dict)
     point: list[str] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
+    machines: list[str] = field(default_factory=list)
     curve: list[list[float]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,6 +111,7 @@ def row_of(model: ModelSpec, table: str, records: list[dict[str, Any]], queries:
         recipe=records[0]["recipe"],
         point=records[0].get("point", []),
         commits=sorted({found["commit"] for found in records}),
+        machines=sorted({describe(found["machine"]) for found in records}),
         curve=records[0]["curve"],
     )
 

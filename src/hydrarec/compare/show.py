@@ -12,16 +12,17 @@ def print_tables(tables: list[Assembled]) -> None:
         print(f"\n{each.name}: {each.protocol}")
         print(f"{counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events; ", end="")
         print(f"{each.targets['queries']:,} {each.part_name} targets; data {each.fingerprint[:16]}")
-        names = ["", "HR@10", "NDCG@10", "+-", "95 %", "rival", "p"]
-        table("", names, [_accuracy(row) for row in each.rows])
+        several = len(each.machines) > 1
+        names = ["", "HR@10", "NDCG@10", "+-", "95 %", "rival", "p", *(["on"] * several)]
+        table("", names, [[*_accuracy(row), *([each.machines_of(row)] * several)] for row in each.rows])
         names = ["", "encoder", "items", "s to best", "CPU s", "events/s", "MiB"]
         table("", names, [_cost(row) for row in each.rows])
         if rivals := rivals_of(each.rows):
             print(f"rival: {rivals}, the best on {each.rivals_by} of what is not ours")
         if any(row.sees_request_time for row in each.rows):
             print("*: sees the time of the request")
-        for machine in each.machines:
-            print(machine)
+        for number, machine in enumerate(each.machines, 1):
+            print(f"{number}: {machine}" if several else machine)
         if each.missing:
             print(f"missing: {len(each.missing)} runs, such as {each.missing[0]}")
 
