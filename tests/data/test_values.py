@@ -219,3 +219,9 @@ def test_rating():
 def test_an_arrow_dictionary_column():
     table = pa.table({"user": [1, 1], "item": pa.array(["b", "a"]).dictionary_encode(), "time": [1, 2]})
     assert prepare(table).item_table["item"].to_pylist() == ["a", "b"]
+
+
+def test_what_is_no_time_is_not_repeated_without_end():
+    with pytest.raises(InputError, match=r"^'\[0, 1, .*\.\.\.' is no time; give seconds") as error:
+        instant(list(range(10_000)))
+    assert len(str(error.value)) < 200

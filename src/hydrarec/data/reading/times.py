@@ -15,6 +15,7 @@ _UNITS = (
     (float("inf"), 10**9, "nanoseconds"),
 )
 _DATES = (19_000_101, 21_001_231)  # as whole numbers that say year, month and day
+_SHOWN = 60  # characters of what is no time
 _REMEDY = "times must all be numbers, or all be dates such as 2024-05-31 or 2024-05-31T12:00:00Z"
 
 
@@ -130,7 +131,8 @@ def instant(time: float | str | date) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise InputError(f"{text!r} is no time; give seconds since 1970 or a date such as 2024-05-31") from None
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        raise InputError(f"{shown!r} is no time; give seconds since 1970 or a date such as 2024-05-31") from None
     return math.floor((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
