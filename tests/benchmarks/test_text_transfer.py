@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,8 @@ from targets import Targets
 
 from hydrarec.compare.values import pack, unpack
 from hydrarec.data.store import Dataset
-from hydrarec.errors import InputError
+from hydrarec.errors import HydrarecError, InputError
+from hydrarec.train.start import hash_of_weights
 
 
 @pytest.fixture
@@ -22,11 +24,13 @@ def given(tmp_path):
 
 def write(job, **found):
     job.file.parent.mkdir(parents=True, exist_ok=True)
-    job.file.write_text(json.dumps({"overrides": job.overrides, **found}))
+    about = {"overrides": job.overrides, "recipe_hash": transfer.recipe_hash(), "start": None}
+    job.file.write_text(json.dumps({**about, **found}))
 
 
-def test_trials_are_those_of_arms_that_learn(given):
-    jobs = transfer.trials(given, "toys", {1: "runs/without-toys"})
+def test_trials_are_those_of_arms_that_learn(given, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    jobs = transfer.trials(given, "toys", {1: str(tmp_path)})
     assert len(jobs) == len({job.file for job in jobs}) == len({job.folder for job in jobs}) == 3 * 5 * 2
     assert {job.arm for job in jobs} == {"scratch", "scratch-id", "head", "adapter", "full"}
     assert {job.seed for job in jobs} == {1}
@@ -37,20 +41,25 @@ def test_trials_are_those_of_arms_that_learn(given):
         assert f"train.epochs={transfer.EPOCHS[job.share]}" in job.overrides
 
 
-def test_finals_take_the_rate_that_validation_chose_and_the_trained_folder(given):
+def test_finals_take_the_rate_that_validation_chose_and_the_trained_folder(given, tmp_path):
     assert {job.arm for job in transfer.finals(given, "toys", {})} == {"zero-shot"}  # nothing to choose
-    trials = transfer.trials(given, "toys", {})
-    for job in trials:
+    for job in transfer.trials(given, "toys", {}):
         if job.share < 10:  # some trials are missing
             better = job.rate == (4e-3 if job.arm == "full" else 1e-3)
             write(job, validation={"NDCG@10": 0.2 if better else 0.1})
-    finals = transfer.finals(given, "toys", {seed: f"runs/{seed}" for seed in transfer.SEEDS})
+    for seed in transfer.SEEDS:
+        (tmp_path / f"{seed}").mkdir()
+        (tmp_path / f"{seed}" / "model.safetensors").write_bytes(bytes([seed]))
+    for job in transfer.trials(given, "toys", {1: str(tmp_path / "1")}):
+        if job.start and job.file.exists():
+            write(job, **json.loads(job.file.read_text()) | {"start": hash_of_weights(tmp_path / "1")})
+    finals = transfer.finals(given, "toys", {seed: str(tmp_path / f"{seed}") for seed in transfer.SEEDS})
     assert len(finals) == 3 * (2 * 6 + 1)
     for job in finals:
         assert job.rate == {"full": 4e-3, "zero-shot": 0.0}.get(job.arm, 1e-3)
-        assert job.start == (None if job.arm in transfer.SCRATCH else f"runs/{job.seed}")
+        assert job.start == (None if job.arm in transfer.SCRATCH else str(tmp_path / f"{job.seed}"))
         assert job.test
-    folders = {job.folder for job in trials}
+    folders = {job.folder for job in transfer.trials(given, "toys", {1: str(tmp_path / "1")})}
     assert all((job.folder in folders) == (job.seed == 1 and job.arm != "zero-shot") for job in finals)
 
 
@@ -62,6 +71,45 @@ def test_results_of_other_settings_are_refused(given, monkeypatch):
     monkeypatch.setattr(transfer, "SET", ("train.batch_events=512",))
     with pytest.raises(InputError, match="made with other settings; delete it to run again"):
         job.result()
+
+
+def test_results_of_another_recipe_or_another_start_are_refused(given, tmp_path):
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "model.safetensors").write_bytes(b"weights")
+    job = next(job for job in transfer.trials(given, "toys", {1: str(start)}) if job.arm == "head")
+    write(job, start=hash_of_weights(start))
+    assert job.result()
+    assert replace(job, start=None).result()  # whose start is gone
+    write(job, start="0" * 16)
+    with pytest.raises(InputError, match="other settings"):
+        job.result()
+    write(job, start=hash_of_weights(start), recipe_hash="0" * 16)
+    with pytest.raises(InputError, match="other settings"):
+        job.result()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "model.safetensors").write_bytes(b"others")
+    assert replace(job, start=str(tmp_path / "other")).folder != job.folder
+
+
+def test_runs_that_are_all_there_need_no_start(given):
+    assert not transfer.complete(given, "toys")
+    for job in transfer.trials(given, "toys", {}):
+        write(job, validation={"NDCG@10": 0.2})
+    assert not transfer.complete(given, "toys")
+    for job in transfer.finals(given, "toys", {}):
+        write(job, validation={"NDCG@10": 0.2})
+    assert transfer.complete(given, "toys")
+
+
+def test_one_that_fails_stops_no_other(sources, given):
+    good, bad = (job for job in transfer.trials(given, "toys", {}) if (job.arm, job.share) == ("scratch-id", 10))
+    bad.folder.parent.mkdir(parents=True)
+    bad.folder.write_text("no folder")
+    with pytest.raises(HydrarecError, match=r"toys scratch-id-10-1: .* is not a run folder") as error:
+        transfer.perform(given, [bad, good])
+    assert str(error.value).count("scratch-id-10-1: ") == 1
+    assert good.result()
 
 
 def made_record(values, validation):
@@ -102,6 +150,8 @@ def test_the_mode_is_chosen_on_validation_and_not_on_what_is_compared():
 
 def test_when_it_is_reached():
     row = {"chosen": "full", "against": "scratch", "full": 0.2, "scratch": 0.1, "share": 1, "p": 0.01}
+    row["seeds"] = {"full": 3, "scratch": 3}
+    assert transfer.reached([{**row, "seeds": {"full": 3, "scratch": 2}}]) is None
     assert transfer.reached([row, {**row, "share": 10, "p": 0.4}]) is True
     assert transfer.reached([row, {**row, "share": 5, "p": 0.4}]) is False
     assert transfer.reached([row, {**row, "share": 10, "full": 0.05}]) is False

@@ -5,6 +5,7 @@ Standard input stays open as long as whoever gave the order lives; when it close
 
 import json
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -24,7 +25,7 @@ from hydrarec.train.train import train
 
 
 def work(order: dict[str, Any]) -> None:
-    """Train, measure, and write the result file.
+    """Train, measure, write the result file, and drop the checkpoints, which can be several times what is kept.
 
     A run folder of other settings is begun again: the result files are what is kept, and there is none for it.
 
@@ -46,6 +47,7 @@ def work(order: dict[str, Any]) -> None:
         test=order["part"] == "test",
     )
     write_json(Path(order["file"]), record(run, dataset, {**order["about"], "commit": commit}, order["part"]))
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
 def _goes_on(folder: Path, settings: Settings, protocol: Protocol, dataset: Dataset) -> bool:
