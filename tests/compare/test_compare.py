@@ -88,6 +88,12 @@ def test_every_run_is_a_file_with_all_that_is_known_of_it(done):
     assert hydra["machine"]["threads"] == 1  # as many runs at a time as there are cores
 
 
+def test_finished_runs_keep_their_weights_and_no_checkpoints(done):
+    place, _ = done
+    assert len(list(place.glob("runs/compare/*/*/model.safetensors"))) > 2
+    assert not list(place.glob("runs/compare/**/checkpoints"))
+
+
 def test_trials_know_nothing_of_the_test_split(done):
     place, _ = done
     trials = results(place, "*/tuning/*.json")

@@ -55,6 +55,15 @@ def test_recent_popularity_halves_each_half_life():
         fitted(Recent, RecentConfig(), with_times=False)
 
 
+def test_recent_popularity_of_events_before_1970_is_that_of_events_after():
+    dataset, parts = table()
+    early = Dataset.from_arrays(
+        dataset.items, dataset.offsets, times=np.asarray(dataset.times) - 20_000 * DAY, item_ids=np.arange(5)
+    )
+    model = Recent.fit(RecentConfig(half_life_days=1), early, parts)
+    assert torch.equal(scores(model, [3]), scores(fitted(Recent, RecentConfig(half_life_days=1)), [3]))
+
+
 def test_markov():
     # Steps: 0->1 twice, 0->2, 1->2 twice, 2->0. Popularity: 3/9 each of items 0, 1, 2.
     model = fitted(Markov, MarkovConfig(smoothing=3))

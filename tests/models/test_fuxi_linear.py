@@ -32,6 +32,16 @@ def test_dropout_is_on_in_training_alone():
     assert not torch.equal(model.encode(batch), model.encode(batch))
 
 
+def test_it_trains_in_half_precision():
+    batch, model = checks.timed_batch(), checks.made("fuxi_linear", **SMALL)
+    exact = model.encode(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model.encode(batch)
+    torch.testing.assert_close(half.float(), exact, atol=0.05, rtol=0.05)
+    half.float().square().sum().backward()
+    assert all(each.grad.isfinite().all() for each in model.encoder.parameters())
+
+
 def test_it_says_whether_it_sees_the_request():
     for time in (False, True):
         model = checks.made("fuxi_linear", **SMALL, time=time)

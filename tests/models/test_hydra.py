@@ -6,6 +6,8 @@ from hydrarec.data.batch import pack
 from hydrarec.errors import InputError
 from hydrarec.models.hydra import Hydra, HydraConfig
 from hydrarec.models.registry import model_classes
+from hydrarec.train.config import TrainConfig
+from hydrarec.train.optimiser import adamw
 
 
 def make(n_items=11, **changes):
@@ -88,3 +90,19 @@ def test_registry_and_config():
         HydraConfig(temperature=0.0)
     with pytest.raises(InputError, match="must divide"):
         HydraConfig(n_heads=7)
+
+
+def test_steps_follow_weights_that_an_optimiser_changed():
+    """Fused optimisers leave a parameter's version as it is."""
+    model = make()
+    one = pack([[4]])
+    before = model.step_(one, model.initial_state(1)).clone()
+    model.train()
+    optimiser = adamw(model, TrainConfig(lr=0.1))
+    model.encode(BATCH).square().sum().backward()
+    optimiser.step()
+    model.eval()
+    after = model.step_(one, model.initial_state(1))
+    assert (after - before).abs().max() > 0.01
+    with torch.inference_mode():
+        torch.testing.assert_close(after, model.encode(one), atol=1e-5, rtol=1e-5)

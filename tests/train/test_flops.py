@@ -1,10 +1,12 @@
 """What a training costs: counted by hand, and against the operations that torch itself counts."""
 
 import numpy as np
+import pytest
 import torch
 from support import cyclic
 from torch.utils.flop_counter import FlopCounterMode
 
+from hydrarec.losses.config import LossConfig
 from hydrarec.models.sasrec import SASRec, SASRecConfig
 from hydrarec.progress import Silent
 from hydrarec.train.checkpoint import Position
@@ -37,6 +39,17 @@ def test_what_does_not_learn_costs_no_gradient_of_its_weights():
     assert Work.of(model, DATA, COUNTS, None, None).event == 6 * layers + 4 * scores
     model.encoder.requires_grad_(False)
     assert Work.of(model, DATA, COUNTS, None, None).event == 4 * (layers + scores)
+
+
+@pytest.mark.parametrize("kind", ["sampled", "gbce"])
+def test_a_loss_that_draws_scores_what_it_draws(kind):
+    model, counts = SASRec(SASRecConfig(d_model=8, max_len=10), 6), np.array([10, 0, 0, 0, 0, 30])
+    whole, softmax, few = (
+        Work.of(model, DATA, counts, np.array([0, 0, 0, 0, 1, 1]), None, loss)
+        for loss in (None, LossConfig(), LossConfig(kind=kind, negatives=1))
+    )
+    assert softmax == whole
+    assert whole.event - few.event == 6 * 8 * (2.5 - 2)
 
 
 def test_candidates_are_those_of_the_targets_own_set():

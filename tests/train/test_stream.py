@@ -219,6 +219,25 @@ def test_domains(tmp_path):
     assert kept == {path: path.read_bytes() for path in run.path.rglob("*.parquet")}
 
 
+def test_every_event_of_a_day_is_learned_whatever_its_domain(tmp_path, monkeypatch):
+    """Nine tenths of the day are of one shop: a mixture that draws both shops' windows alike would leave some out."""
+    owner = lambda item: "small" if item == 0 else "large"  # noqa: E731
+    data = prepare(in_shops(events(0, 1, 10), owner), tmp_path / "data", domain="shop")
+    settings, _ = resolve(overrides=[f"{key}={value}" for key, value in {**SMALL, "items.storage": "rows"}.items()])
+    run = train(data, tmp_path / "run", settings, Protocol.named("time"), progress=Silent())
+    learned = []
+    epoch = stream.Fit._epoch
+
+    def seen(self, dataset, source):
+        learned.append(len(np.unique(source.first)))
+        return epoch(self, dataset, source)
+
+    monkeypatch.setattr(stream.Fit, "_epoch", seen)
+    day = in_shops(events(1, 2, 10), owner)
+    go_on(run, day, columns={"domain": "shop"})
+    assert learned == [len(set(day["user"].to_pylist()))]
+
+
 def test_a_domain_that_was_quiet_for_long_is_still_known(tmp_path):
     data = prepare(in_shops(events(0, 1, 8)), tmp_path / "data", domain="shop")
     settings, _ = resolve(overrides=[f"{key}={value}" for key, value in {**SMALL, "items.storage": "rows"}.items()])

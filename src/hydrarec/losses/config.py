@@ -75,16 +75,19 @@ def make_loss(
     counts: Tensor,
     item_domains: Tensor | None = None,
     generator: torch.Generator | None = None,
+    drawn: Tensor | None = None,
 ) -> Loss:
     """The loss of ``config`` as a function of (hidden (T, d), catalog of V items, targets (T,), scale).
 
     Args:
         counts: (V,) training events of each item.
-        item_domains: (V,) the domain of each item as a whole number, on the same device; None: there are none.
+        item_domains: (V,) the set of items that each is told from, as a whole number, on the same device; None: all.
         generator: of negatives; torch's global one when None.
+        drawn: (V,) in proportion to which items are targets in batches; None: ``counts``.
     """
-    if item_domains is None or config.negatives_from == "all":
-        sampler = make_sampler(config, counts, generator)
+    drawn = counts if drawn is None else drawn
+    if item_domains is None:
+        sampler = make_sampler(config, counts, generator, drawn)
 
         def mean(
             hidden: Tensor, catalog: Catalog, targets: Tensor, scale: float, among: Tensor | None = None
@@ -93,7 +96,8 @@ def make_loss(
 
         return mean
     domains = ByDomain(item_domains)
-    samplers = [make_sampler(config, part, generator) for part in domains.split(counts)]
+    parts = zip(domains.split(counts), domains.split(drawn), strict=True)
+    samplers = [make_sampler(config, part, generator, targets) for part, targets in parts]
 
     def by_domain(
         hidden: Tensor, catalog: Catalog, targets: Tensor, scale: float, among: Tensor | None = None
@@ -105,8 +109,11 @@ def make_loss(
     return by_domain
 
 
-def make_sampler(config: LossConfig, counts: Tensor, generator: torch.Generator | None = None) -> Sampler | None:
-    """The sampler of ``config``, None for the full softmax. ``counts`` (V,): training events of each item."""
+def make_sampler(
+    config: LossConfig, counts: Tensor, generator: torch.Generator | None = None, drawn: Tensor | None = None
+) -> Sampler | None:
+    """The sampler of ``config``, None for the full softmax. ``counts`` and ``drawn``: see ``make_loss``."""
+    drawn = counts if drawn is None else drawn
     if config.kind == "softmax":
         return None
     if config.sampler == "uniform":
@@ -115,9 +122,9 @@ def make_sampler(config: LossConfig, counts: Tensor, generator: torch.Generator 
     of_batch = round(share * config.negatives)
     of_catalog = config.negatives - of_batch
     if not of_catalog:
-        return InBatch(counts, of_batch, generator)
+        return InBatch(drawn, of_batch, generator)
     popularity = Popularity(counts, of_catalog, config.smoothing, generator)
-    return Mixed(InBatch(counts, of_batch, generator), popularity) if of_batch else popularity
+    return Mixed(InBatch(drawn, of_batch, generator), popularity) if of_batch else popularity
 
 
 def loss(

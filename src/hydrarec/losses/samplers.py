@@ -85,7 +85,7 @@ class InBatch(Sampler):
     """Targets of the same batch: all, or ``negatives`` of them without replacement where there are more.
 
     Args:
-        counts: (V,) events of each item in the training part: an item is drawn in proportion to them.
+        counts: (V,) targets of each item, or in proportion to them: so an item is drawn.
     """
 
     def __init__(self, counts: Tensor, negatives: int, generator: torch.Generator | None = None) -> None:

@@ -16,6 +16,7 @@ from hydrarec.errors import InputError
 from hydrarec.models.contract import CountModel
 
 _DAY = 86400
+_EARLIEST = np.iinfo(np.int64).min  # of no events, whose weights nobody reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class Popularity(CountModel):
         if config.half_life_days > 0:
             if not dataset.has_times:
                 raise InputError("recent popularity needs event times and the data set has none; use popularity")
-            weights = np.exp2((times - times.max(initial=0)) / (_DAY * config.half_life_days))
+            weights = np.exp2((times - times.max(initial=_EARLIEST)) / (_DAY * config.half_life_days))
         counts = np.bincount(items, weights, minlength=dataset.n_items)
         return cls(config, torch.from_numpy(counts.astype(np.float32)))
 

@@ -1,7 +1,7 @@
 """Hydra's sequence encoder: item vectors in, hidden states out, the state carried along."""
 
 from dataclasses import replace
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ class HydraEncoder(nn.Module):
 
     def __init__(self, config: EncoderConfig, *, time: bool = False) -> None:
         super().__init__()
+        self._stepper: Stepper | None = None
         self.config = config
         self.time = TimeFeatures(config.d_model) if time else None
         n_timed = config.n_layers if time and config.time_heads else 0
@@ -38,7 +39,10 @@ class HydraEncoder(nn.Module):
         self.output: nn.Module = nn.Identity()
         if config.output_projection:
             self.output = nn.Sequential(RMSNorm(d), nn.Linear(d, d, bias=False))
-        self._stepper: Stepper | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        self._stepper = None  # its copy of the weights: optimisers change them and leave their versions as they are
+        return super().train(mode)
 
     def initial_state(self, n_users: int) -> EncoderState:
         """The state before the first event."""

@@ -119,6 +119,7 @@ class TemporalChannel(nn.Module):
     def forward(self, n: Tensor, clock: Clock) -> Tensor:
         """n (T, d) packed -> (T, d) packed."""
         v = by_turns(self.proj(n), clock.order)
+        v = v.to(torch.promote_types(v.dtype, torch.float32))  # complex numbers have no half the size
         state = recurrence(torch.complex(v, torch.zeros_like(v)), clock.since_event_before, clock.order)
         mixed = (state * clock.until_request).real
         alpha, beta = (weight.repeat_interleave(self.width) for weight in (self.alpha, self.beta))

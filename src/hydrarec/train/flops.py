@@ -11,6 +11,7 @@ from hydrarec.items.rows import RowTable
 from hydrarec.items.sharded import ShardedTable
 from hydrarec.items.text.items import TextItems
 from hydrarec.items.text.tuning import Tuning
+from hydrarec.losses.config import LossConfig
 from hydrarec.models.neural import NeuralModel
 from hydrarec.train.checkpoint import Position
 
@@ -38,19 +39,28 @@ class Work:
 
     @classmethod
     def of(
-        cls, model: NeuralModel, dataset: Dataset, counts: np.ndarray, sets: np.ndarray | None, tuning: Tuning | None
+        cls,
+        model: NeuralModel,
+        dataset: Dataset,
+        counts: np.ndarray,
+        sets: np.ndarray | None,
+        tuning: Tuning | None,
+        loss: LossConfig | None = None,
     ) -> Self:
         """The work of training ``model``.
 
         Args:
             counts: (V,) training events of each item.
             sets: (V,) the set of items that each is told from; None: all.
+            loss: None: over all items of the set.
         """
         d = model.config.d_model
         candidates = float(dataset.n_items)
         if sets is not None:
             sizes = np.bincount(sets)[sets]
             candidates = float((sizes * counts).sum() / max(counts.sum(), 1))
+        if loss is not None and loss.kind != "softmax":
+            candidates = loss.negatives + 1
         scores = d * candidates
         layers = model.parameter_counts()["encoder"]
         learning = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -71,8 +71,7 @@ def fit_neural(
         domains = of_domains(measured.groups)
         return {**measured.metrics, **({"domains": domains} if domains else {})}
 
-    sets = contrasted(settings, dataset, counts)
-    work = Work.of(model, dataset, counts, sets, tuning)
+    work = Work.of(model, dataset, counts, contrasted(settings, dataset, counts), tuning, settings.loss)
     if start.mode == "zero-shot":
         model.eval()
         facts = _facts(position, model, work)
@@ -82,7 +81,7 @@ def fit_neural(
     fit = Fit(
         model,
         config,
-        loss_of(settings, counts, sets, device),
+        loss_of(settings, dataset, counts, device),
         validate=validate if len(parts.valid) else None,
         checkpoints=run.checkpoints,
         log=Log(run.path / "log.jsonl"),

@@ -30,12 +30,13 @@ from hydrarec.train.grown_data import with_new_events
 from hydrarec.train.log import Log
 from hydrarec.train.loop import Fit
 from hydrarec.train.neural import refuse_mapped
-from hydrarec.train.objective import contrasted, loss_of
+from hydrarec.train.objective import loss_of
 from hydrarec.train.run import Run, describe_dataset, finish_run, open_run, write_config
 from hydrarec.train.settings import Settings, section_classes
 from hydrarec.train.windows import training_windows
 
-_ONE_DAY = {"epochs": 1, "schedule": "constant", "warmup": 0.0}  # what of [train] is otherwise than in the run
+# What of [train] is otherwise than in the run. A day is learned once, so all of it, whatever its domain.
+_ONE_DAY = {"epochs": 1, "schedule": "constant", "warmup": 0.0, "domain_power": 1.0}
 _LEFT = ("checkpoints", "dataset")
 
 
@@ -239,7 +240,7 @@ def _train(model: NeuralModel, data: Dataset, fresh: np.ndarray, settings: Setti
     ends = np.asarray(data.offsets)[1:]
     keep_freed_memory()
     counts = np.bincount(data.items, minlength=data.n_items)
-    known, sets = torch.from_numpy(counts > 0), contrasted(settings, data, counts)
+    known = torch.from_numpy(counts > 0)
     device = next(model.parameters()).device
     try:
         total = training_windows(data, ends, settings.train, fresh).events * settings.train.epochs
@@ -247,7 +248,7 @@ def _train(model: NeuralModel, data: Dataset, fresh: np.ndarray, settings: Setti
         return 0.0
     if isinstance(model.items, TextItems) and model.items.table is not None:
         model.items.known.copy_(known)
-    training = Fit(model, settings.train, loss_of(settings, counts, sets, device))
+    training = Fit(model, settings.train, loss_of(settings, data, counts, device))
     with progress.task("train", total=round(total), unit="events") as task:
         training.report = task.advance
         seconds = training.run(data, ends, fresh).seconds
