@@ -33,6 +33,14 @@ def test_a_file_is_the_old_one_or_the_new_one(tmp_path):
     assert names(path.parent) == ["value.json"]
 
 
+@pytest.mark.parametrize("writing", [whole_file, whole_folder])
+def test_a_file_in_place_of_a_folder_is_named(tmp_path, writing):
+    (tmp_path / "file").write_text("1")
+    with pytest.raises(InputError, match=r"file/deep/e cannot be made: .* is a file; choose another"):
+        interrupt(writing(tmp_path / "file" / "deep" / "e"))
+    assert (tmp_path / "file").read_text() == "1"
+
+
 def test_a_folder_is_the_old_one_or_the_new_one(tmp_path):
     path = tmp_path / "set"
     with whole_folder(path) as temporary:

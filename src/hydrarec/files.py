@@ -31,11 +31,23 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _make_folder(path: Path) -> None:
+    """That ``path`` is to be in."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{path} cannot be made: {error.filename} is a file; choose another place") from error
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on success it takes the name ``path``, on any error it is removed."""
+    """Yield a temporary path; on success it takes the name ``path``, on any error it is removed.
+
+    Raises:
+        InputError: there can be no such file. HydrarecError: it cannot be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -65,10 +77,7 @@ def whole_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     path = linked(Path(path))
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; choose another name, or overwrite it (--overwrite)")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{path} cannot be made: {error.filename} is a file; choose another place") from error
+    _make_folder(path)
     _remove_left_behind(path)
     place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     temporary = place / path.name

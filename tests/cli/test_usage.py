@@ -25,6 +25,45 @@ def test_help_fits_80_columns(command, call, monkeypatch):
         assert "--out" in done.out or "--json" in done.out
 
 
+@pytest.mark.parametrize("command", [*COMMANDS, "serve", "load", "adapt", "add-items", "compare", "bench"])
+def test_every_option_is_explained(command, call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = re.findall(r"^│ (?:\* {2}| {3}|)(-.*)│$", call(command, "--help").out, re.MULTILINE)
+    assert rows
+    for row in rows:
+        about = re.split(r"\s{2,}", row.strip(), maxsplit=1)
+        assert len(about) == 2, row
+        assert not about[1].startswith("["), row
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("serve", "HYDRAREC_API_KEY"), ("load", "HYDRAREC_API_KEY"), ("plan", "which item encoder fits")],
+)
+def test_help_has_all_that_there_is_to_say(command, said, call):
+    assert said in " ".join(call(command, "--help").out.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("recommend", "run", "--user", "7", "-k", "1.5"),
+        ("simulate", "--events", "9", "--users", "2", "--items", "3", "--out", "x", "--days", "1.5"),
+        ("plan", "--items", "1.5"),
+        ("plan", "--items", "1e3", "--gpus", "1.5"),
+        ("train", "x.csv", "--out", "y", "--seed", "1.5"),
+        ("serve", "run", "--workers", "1.5"),
+        ("load", "data", "--users", "1.5"),
+    ],
+)
+def test_fractions_are_no_whole_numbers(words, refused):
+    assert refused(*words).endswith("'1.5' is no whole number")
+
+
+def test_words_are_no_whole_numbers(refused):
+    assert refused("plan", "--items", "many").endswith("'many' is no whole number")
+
+
 def test_help_names_every_model(call):
     assert all(name in call("train", "--help").out for name in NAMES)
 

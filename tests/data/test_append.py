@@ -125,6 +125,30 @@ def test_what_does_not_go_with_the_rest_changes_nothing(tmp_path, day, options, 
     assert Dataset.open(tmp_path / "data").lineage == ()
 
 
+def test_a_day_is_added_once(tmp_path):
+    prepare(table(FIRST), tmp_path / "data", protocol="loo")
+    days = [table([(1, 5, 900), (2, 5, 905)]), table([(1, 7, 950)])]
+    for day in days:
+        append(day, tmp_path / "data")
+    lineage = Dataset.open(tmp_path / "data").lineage
+    for again, what in (
+        (days[0], "those of day 1"),
+        (days[1], "those of day 2"),
+        (table(FIRST), "that it was made of"),
+    ):
+        with pytest.raises(InputError, match=f"has these events already, .*{what}; nothing was added"):
+            append(again, tmp_path / "data")
+    assert Dataset.open(tmp_path / "data").lineage == lineage
+    assert append(table([(1, 5, 901), (2, 5, 905)]), tmp_path / "data").n_events == len(FIRST) + 5
+
+
+def test_without_times_the_same_may_happen_again(tmp_path):
+    prepare(table(FIRST).drop("time"), tmp_path / "data", protocol="loo", time=False)
+    for _ in range(2):
+        append(table([(1, 5, 900)]).drop("time"), tmp_path / "data", time=False)
+    assert Dataset.open(tmp_path / "data").n_events == len(FIRST) + 2
+
+
 def test_the_command(tmp_path, capsys):
     csv.write_csv(table(FIRST), tmp_path / "base.csv")
     csv.write_csv(table([(1, 5, 900)]), tmp_path / "day.csv")
@@ -186,6 +210,7 @@ def test_one_of_several_files_is_of_the_domain_of_its_name(tmp_path):
     assert joined.domains == ["books", "tea"]
     assert histories(joined)[2] == [("books:1", 150), ("tea:3", 170), ("tea:1", 300), ("tea:7", 310)]
     words = ["prepare", str(tmp_path / "tea.csv"), "--out", str(tmp_path / "set"), "--append"]
+    csv.write_csv(table([(2, 1, 400)]), tmp_path / "tea.csv")
     assert main(words) == 0
     assert Dataset.open(tmp_path / "set").n_items == joined.n_items
     csv.write_csv(table(FIRST), tmp_path / "toys.csv")  # nobody knows whether that is another one
@@ -198,5 +223,5 @@ def test_a_file_called_as_a_domain_of_a_column_does_not_change_its_ids(tmp_path)
     csv.write_csv(table(FIRST), tmp_path / "tea.csv")
     with pytest.raises(InputError, match="the data set has domains, and the day has none"):
         append(tmp_path / "tea.csv", tmp_path / "set")
-    csv.write_csv(shops, tmp_path / "tea.csv")
+    csv.write_csv(shops.slice(1), tmp_path / "tea.csv")
     assert append(tmp_path / "tea.csv", tmp_path / "set").n_items == 2

@@ -94,6 +94,13 @@ BAD_EVENTS = {
 }
 
 
+def test_a_body_that_does_not_say_that_it_is_json(client):
+    body = json.dumps({"events": [ONE]})
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}  # as curl -d sends it
+    told = problem(client.post("/events", content=body, headers=headers), 422)
+    assert told == "body: say that it is JSON, with the header Content-Type: application/json"
+
+
 @pytest.mark.parametrize("name", BAD_EVENTS)
 def test_events_that_are_none(client, name):
     body, message = BAD_EVENTS[name]

@@ -206,6 +206,14 @@ def test_other_settings_do_not_go_into_the_same_folder(data, copy, overrides, na
         run_training(data, copy, *overrides)
 
 
+def test_what_was_refused_before_it_began_leaves_the_folder_free(data, tmp_path):
+    with pytest.raises(InputError, match=r"items\.text\.model: 'nowhere/nothing'"):
+        run_training(data, tmp_path / "run", "items.kind=text", "items.text.model=nowhere/nothing")
+    assert (tmp_path / "run" / "config.json").exists()
+    assert run_training(data, tmp_path / "run").finished
+    assert open_run(tmp_path / "run").settings.items.kind == "table"
+
+
 def test_another_model_protocol_or_data_neither(data, copy):
     with pytest.raises(InputError, match=r"another run \(model\.name was hydra, now popularity\)"):
         run_training(data, copy, model="popularity")

@@ -45,6 +45,8 @@ for _place, (_name, _help) in enumerate(_COMMANDS.items()):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0 done, 1 failed while working, 2 bad input or usage, 130 interrupted."""
     given[:] = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] in _COMMANDS:
+        app[given[0]].help = None  # its own page has all that its docstring says
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from hydrarec.cli.options import Columns, Json, Out, ProtocolChoice, Set
+from hydrarec.cli.options import Columns, Json, MaybeCount, Out, ProtocolChoice, Set
 
 _COLUMNS, _PROTOCOL = Columns(), ProtocolChoice()
 
@@ -16,7 +16,7 @@ def adapt(
     out: Out,
     mode: Literal["zero-shot", "head", "adapter", "full"] = "full",
     set_: Set = None,
-    seed: int | None = None,
+    seed: MaybeCount = None,
     resume: Literal["auto", "never"] = "auto",
     device: str = "cpu",
     columns: Columns = _COLUMNS,

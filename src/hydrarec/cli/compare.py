@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hydrarec.cli.options import Flag, Json
+from hydrarec.cli.options import Flag, Json, MaybeCount
 
 _RESULTS, _RUNS = Path("results"), Path("runs/compare")
 
@@ -15,7 +15,7 @@ def compare(
     only: Annotated[list[str] | None, Parameter(negative="")] = None,
     table: Annotated[list[str] | None, Parameter(negative="")] = None,
     show: Flag = False,
-    jobs: int | None = None,
+    jobs: MaybeCount = None,
     report: Path | None = None,
     results: Path = _RESULTS,
     runs: Path = _RUNS,

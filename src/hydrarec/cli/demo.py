@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from hydrarec.cli.options import Json
+from hydrarec.cli.options import Count, Json
 
 _OUT = Path("hydrarec-demo")
 
 
-def demo(*, out: Path = _OUT, seed: int = 1, json: Json = False) -> None:
+def demo(*, out: Path = _OUT, seed: Count = 1, json: Json = False) -> None:
     """Train and compare models on a simulated shop, in three minutes and without a network.
 
     Parameters

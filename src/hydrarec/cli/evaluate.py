@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from hydrarec.cli.options import Json
+from hydrarec.cli.options import Count, Json
 
 
 def evaluate(
@@ -13,7 +13,7 @@ def evaluate(
     split: Literal["valid", "test"] = "test",
     dataset: Path | None = None,
     device: str = "cpu",
-    procs: int = 1,
+    procs: Count = 1,
     json: Json = False,
 ) -> None:
     """Measure a trained run again, with intervals and by group.

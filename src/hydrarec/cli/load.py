@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hydrarec.cli.options import Columns, Flag, Json
+from hydrarec.cli.options import Columns, Count, Flag, Json, MaybeCount
 
 _COLUMNS = Columns()
 
@@ -17,14 +17,14 @@ def load(
     *,
     url: str = "http://127.0.0.1:8000",
     rate: float | None = None,
-    clients: int = 64,
+    clients: Count = 64,
     seconds: float = 30.0,
-    users: int | None = None,
+    users: MaybeCount = None,
     zipf: float = 1.0,
-    k: Annotated[int, Parameter(name=["-k", "--k"])] = 20,
+    k: Annotated[Count, Parameter(name=["-k", "--k"])] = 20,
     soak: Flag = False,
     store: Path | None = None,
-    seed: int = 0,
+    seed: Count = 0,
     columns: Columns = _COLUMNS,
     json: Json = False,
 ) -> None:

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,20 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
     try:
         return int(text)
     except ValueError:
-        if not float(text).is_integer():
-            raise ValueError(f"{text!r} is no whole number") from None
-        return int(float(text))
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"{text!r} is no whole number")
+    return int(number)
 
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Json = Annotated[Flag, Parameter(name="--json", help="Print one JSON object, nothing else.")]
 Count = Annotated[int, Parameter(converter=_whole)]
+MaybeCount = Annotated[int | None, Parameter(converter=_whole)]
 Set = Annotated[list[str] | None, Parameter(name="--set", negative="")]
 Out = Annotated[Path, Parameter(help="Folder to write.")]
 
@@ -47,9 +54,9 @@ class Columns:
     "File with an item id and text about it, such as a title; one for each source."
     strict: Flag = False
     "An item that is missing in the file of --items is an error."
-    min_user: int = 1
+    min_user: Count = 1
     "Drop users with fewer events, in turn with --min-item. Events of the test part count too."
-    min_item: int = 1
+    min_item: Count = 1
     "Drop items with fewer events."
     memory: str | None = None
     "Memory that preparing may take in all, such as 4GB."

@@ -10,13 +10,13 @@ from hydrarec.cli.options import Count, Flag, Json
 def plan(
     *,
     items: Count,
-    dim: int = 64,
-    gpus: int = 1,
+    dim: Count = 64,
+    gpus: Count = 1,
     gpu_memory: Annotated[str, Parameter(name="--gpu-memory")] = "80GB",
     encoder: Literal["table", "float32", "float16", "int8", "quotient_remainder"] | None = None,
     events: Count = 8192,
     negatives: Count = 8192,
-    id_length: int = 0,
+    id_length: Count = 0,
     no_rates: Flag = False,
     json: Json = False,
 ) -> None:
@@ -24,13 +24,19 @@ def plan(
 
     Parameters
     ----------
-    items, dim
-        Items of the catalog, and the width of their vectors.
-    gpus, gpu_memory
-        So many GPUs of so much memory, a process each. They share the rows of float32 alone.
+    items
+        Items of the catalog.
+    dim
+        Width of their vectors.
+    gpus
+        So many GPUs, a process each. They share the rows of float32 alone.
+    gpu_memory
+        Of each of them.
     encoder
         The first that fits by default, the most accurate first.
-    events, negatives
+    events
+        Of a step on one GPU.
+    negatives
         Of a step on one GPU.
     id_length
         Mean bytes of an id that is text; 0 where ids are whole numbers.

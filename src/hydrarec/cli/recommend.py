@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from hydrarec.cli.options import Flag, Json
+from hydrarec.cli.options import Count, Flag, Json
 
 
 def recommend(
@@ -17,14 +17,14 @@ def recommend(
     times: str | None = None,
     all_: Annotated[Flag, Parameter(name="--all")] = False,
     out: Path | None = None,
-    k: Annotated[int, Parameter(name=["-k", "--k"])] = 10,
+    k: Annotated[Count, Parameter(name=["-k", "--k"])] = 10,
     at: str | None = None,
     exclude_seen: Flag = False,
     domain: str | None = None,
     strict: Flag = False,
     dataset: Path | None = None,
     device: str = "cpu",
-    procs: int = 1,
+    procs: Count = 1,
     json: Json = False,
 ) -> None:
     """Recommend the next items for a user, for a history, or for everybody.

@@ -4,20 +4,22 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from hydrarec.cli.options import Count, MaybeCount
+
 
 def serve(
     run: Path,
     /,
     *,
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Count = 8000,
     state: str | None = None,
     durability: Literal["event", "batch"] = "event",
     precision: Literal["float32", "float16"] = "float32",
-    state_limit: int | None = None,
+    state_limit: MaybeCount = None,
     rate: float | None = None,
     index: Literal["auto", "exact", "faiss"] = "auto",
-    workers: int = 1,
+    workers: Count = 1,
 ) -> None:
     """Serve a trained run over HTTP: each event is known to the very next recommendation.
 

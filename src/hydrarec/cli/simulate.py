@@ -14,8 +14,8 @@ def simulate(
     users: Count,
     items: Count,
     out: Annotated[Path, Parameter(help="Parquet file to write.")],
-    seed: int = 0,
-    days: int = 30,
+    seed: Count = 0,
+    days: Count = 30,
     new_items_per_day: Count = 0,
     json: Json = False,
 ) -> None:
@@ -23,7 +23,9 @@ def simulate(
 
     Parameters
     ----------
-    events, users
+    events
+        How many there are in the end.
+    users
         How many there are in the end.
     items
         The catalog on the first day.

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hydrarec.cli.options import Columns, Json, Out, ProtocolChoice, Set
+from hydrarec.cli.options import Columns, Count, Json, MaybeCount, Out, ProtocolChoice, Set
 
 _COLUMNS, _PROTOCOL = Columns(), ProtocolChoice()
 
@@ -21,10 +21,10 @@ def train(
     model: str | None = None,
     recipe: Path | None = None,
     set_: Set = None,
-    seed: int | None = None,
+    seed: MaybeCount = None,
     resume: Literal["auto", "never"] = "auto",
     device: str = "cpu",
-    procs: int = 1,
+    procs: Count = 1,
     columns: Columns = _COLUMNS,
     protocol: ProtocolChoice = _PROTOCOL,
     json: Json = False,

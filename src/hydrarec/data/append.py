@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from hydrarec.data.days import FOLDER, join
+from hydrarec.data.days import FOLDER, added_before, join
 from hydrarec.data.domains import DOMAIN
 from hydrarec.data.prepare import prepare
 from hydrarec.data.reading.columns import choose_optional
@@ -37,7 +37,8 @@ def append(
     A single file without domains is of the one of its name, where the data set was made of several files.
 
     Raises:
-        InputError: bad events, or they do not go with those that are there; nothing is changed.
+        InputError: bad events, or the same as a day before, or they do not go with those that are there; nothing is
+            changed.
     """
     out = Path(out)
     base = Dataset.open(out)
@@ -51,6 +52,10 @@ def append(
         log(f"warning: {', '.join(new)} are domains that were not there before: sources are called after their files")
     with alone_in(out / FOLDER, wait=True):
         base = Dataset.open(out)  # another process may have added a day
+        # Without times the same may happen again.
+        if day.has_times and (known := added_before(base, day)) is not None:
+            what = f"those of day {known}" if known else "those that it was made of"
+            raise InputError(f"{out} has these events already, {what}; nothing was added")
         join(base, day)
         day.save(out / FOLDER / f"{len(base.lineage) + 1:05d}")
     return Dataset.open(out)

@@ -24,6 +24,20 @@ FOLDER = "days"
 D = TypeVar("D", bound="Dataset")
 
 
+def added_before(base: "Dataset", day: "Dataset") -> int | None:
+    """The number of the day that had the very events of ``day``, 0 for what was there at first; None: there is none."""
+    known = (*base.lineage, base.fingerprint)
+    if known[0] == day.fingerprint:
+        return 0
+    after = (number for number in range(1, len(known)) if _joined(known[number - 1], day.fingerprint) == known[number])
+    return next(after, None)
+
+
+def _joined(base: str, day: str) -> str:
+    """The fingerprint of what has the one and then the other."""
+    return hashlib.sha256(f"{base}\n{day}".encode()).hexdigest()
+
+
 def join(base: D, day: "Dataset") -> D:
     """``base`` with the events of ``day`` behind those of their users, in memory; see also ``described``.
 
@@ -74,7 +88,7 @@ def join(base: D, day: "Dataset") -> D:
         columns=columns,
         item_table=item_table,
         user_table=user_table,
-        fingerprint=hashlib.sha256(f"{base.fingerprint}\n{day.fingerprint}".encode()).hexdigest(),
+        fingerprint=_joined(base.fingerprint, day.fingerprint),
         lineage=(*base.lineage, base.fingerprint),
         statistics={**base.statistics, **facts},
     )

@@ -49,8 +49,9 @@ def _folder(out: Path, settings: Settings, protocol: Protocol, dataset: Dataset,
     """The run folder to work in: a new one, or one that can go on."""
     if not (out / "config.json").exists():
         return begin_run(out, settings, protocol, dataset)
-    if anew:
-        for name in ("checkpoints", "log.jsonl", "metrics.json", "model.safetensors", "ranks.safetensors", "table"):
+    made = ("checkpoints", "log.jsonl", "metrics.json", "model.safetensors", "ranks.safetensors", "table")
+    if anew or not any((out / name).exists() for name in made):  # refused before it began to train, perhaps
+        for name in made:
             path = out / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         return begin_run(out, settings, protocol, dataset)

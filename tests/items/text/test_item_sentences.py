@@ -111,3 +111,12 @@ def test_settings_from_a_recipe():
     ]:
         with pytest.raises(InputError, match=message):
             build(TextConfig, wrong, "text")
+
+
+def test_the_domain_of_an_item_is_no_text():
+    """Else all items without a title would be alike, and known."""
+    table = TABLE.append_column("domain", pa.array(["toys"] * 4).dictionary_encode())
+    assert texts(table).to_pylist() == texts().to_pylist()
+    assert texts(table, fields=("domain",)).to_pylist() == ["toys"] * 4  # unless it is asked for
+    with pytest.raises(InputError, match="no column of text"):
+        texts(table.select(["item", "domain"]))

@@ -7,13 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hydrarec.config import nearest
+from hydrarec.data.domains import DOMAIN
 from hydrarec.errors import InputError
 from hydrarec.items.text.config import TextConfig
 
 _string = partial(pa.scalar, type=pa.large_string())
 _join = pc.binary_join_element_wise  # its last argument stands between the others
 
-_ID = "item"
+_NO_TEXT = ("item", DOMAIN)  # the shop of an item says nothing of it: without a title it has no text
 _BETWEEN = "; "
 _BLANK = r"[\p{Cc}\p{Z}]+"  # control characters (line breaks, tabs, NUL) and separators of any script
 _VISIBLE = r"[^\p{Cc}\p{Cf}\p{Z}]"  # Cf: marks of direction, joiners
@@ -51,7 +52,7 @@ def has_text(texts: pa.Array) -> np.ndarray:
 
 
 def _text_columns(items: pa.Table) -> tuple[str, ...]:
-    names = tuple(field.name for field in items.schema if field.name != _ID and _is_text(field.type))
+    names = tuple(field.name for field in items.schema if field.name not in _NO_TEXT and _is_text(field.type))
     if not names:
         raise InputError("the item table has no column of text; prepare the data with a table of titles: --items FILE")
     return names

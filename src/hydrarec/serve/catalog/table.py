@@ -119,7 +119,8 @@ class ItemForm:
         names = [name for name in known.items.column_names if name not in ("item", "events")]
         for name in fields:
             if name not in names:
-                raise InputError(f"items have no column {name!r}{nearest(name, names)}; there are {', '.join(names)}")
+                there = f"there are {', '.join(names)}" if names else "there are none but their ids"
+                raise InputError(f"items have no column {name!r}{nearest(name, names)}; {there}")
         if old is not None:
             if fields.get(DOMAIN, old.get(DOMAIN)) != old.get(DOMAIN):
                 raise InputError(f"item {item!r} belongs to domain {old[DOMAIN]!r}; an item does not change its domain")

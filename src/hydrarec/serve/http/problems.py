@@ -56,7 +56,10 @@ def add_problems(app: FastAPI) -> None:
 def _not_valid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [{"at": ".".join(map(str, each["loc"])), "problem": each["msg"]} for each in error.errors()]
-    return problem(422, f"{errors[0]['at']}: {errors[0]['problem']}", errors=errors[:20])
+    detail = f"{errors[0]['at']}: {errors[0]['problem']}"
+    if errors[0]["at"] == "body" and "json" not in request.headers.get("content-type", ""):
+        detail = "body: say that it is JSON, with the header Content-Type: application/json"
+    return problem(422, detail, errors=errors[:20])
 
 
 def _http(request: Request, error: Exception) -> Response:
