@@ -13,7 +13,7 @@ class TextConfig:
     Attributes:
         model: a folder with a language model, its name on the Hugging Face hub, or ``package:NAME`` for one that the
             installed Python package NAME carries. Names, unlike folders, mean the same on every machine.
-        fields: columns of the item table that are read, in this order; empty: all columns of text but id and domain. Codes
+        fields: columns of the item table that are read, in this order; empty: all text but id and domain. Codes
             and file names are text too, so name the fields where there are such.
         prompt: stands before the text of every item, as it is: end it with a space. None is better for models that
             were trained to embed sentences.
