@@ -30,6 +30,7 @@ from common import RECIPE, asked, compared, finish, options, progress_of, run, v
 from shops import PROTOCOL, SHARES, SHOPS, made
 from targets import Targets
 
+from hydrarec.compare.pool import threads_of
 from hydrarec.compare.record import of_queries, record
 from hydrarec.compare.show import figure, p_value
 from hydrarec.compare.significance import paired_p
@@ -40,7 +41,6 @@ from hydrarec.errors import HydrarecError, InputError
 from hydrarec.evaluate.evaluate import evaluate
 from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import read_json, write_json
-from hydrarec.machine import cores
 from hydrarec.progress import Cell, Silent, table
 from hydrarec.train.adapt import adapt
 from hydrarec.train.run import Run
@@ -207,12 +207,7 @@ def perform(given: Namespace, jobs: list[Job]) -> None:
         HydrarecError: some failed.
     """
     missing = [job for job in jobs if job.result() is None]
-    # Processes share the cores: threads that wait must sleep.
-    os.environ |= {
-        "OMP_NUM_THREADS": str(max(1, cores() // given.jobs)),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "0",
-    }
+    os.environ |= threads_of(given.jobs)
     failed = []
     with (
         ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool,

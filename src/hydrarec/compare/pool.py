@@ -30,6 +30,15 @@ class _Child:
     said: Path
 
 
+def threads_of(jobs: int) -> dict[str, str]:
+    """Environment of so many processes that share the cores: threads that wait must sleep."""
+    return {
+        "OMP_NUM_THREADS": str(max(1, cores() // jobs)),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+    }
+
+
 class Pool:
     """Starts what the plan gives as soon as a process is free, until nothing is left.
 
@@ -41,12 +50,7 @@ class Pool:
         self.plan, self.datasets, self.jobs, self.log = plan, datasets, jobs, log
         self.failed: dict[str, str] = {}
         self.running: dict[str, _Child] = {}
-        self.environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(max(1, cores() // jobs)),
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "GOMP_SPINCOUNT": "0",
-        }
+        self.environment = {**os.environ, **threads_of(jobs)}
 
     def run(self, progress: Progress) -> None:
         waiting = [slot for slot in self.plan.slots() if self.plan.finished(slot) is None]
