@@ -208,3 +208,10 @@ def test_a_plan_fits_80_columns(call):
     assert done.code == 0
     assert max(map(len, done.out.splitlines())) <= 80
     assert "float16" in done.out
+
+
+def test_help_follows_the_width_of_each_moment(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    wide = call("train", "--help").out
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, call("train", "--help").out.splitlines())) <= 80 < max(map(len, wide.splitlines()))

@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             app(
                 given,
+                console=Console(),  # of this moment's width
                 error_console=Console(stderr=True),
                 exit_on_error=False,
                 print_error=False,
