@@ -18,6 +18,7 @@ pytestmark = [
 START = """
 import json, os, sys, time
 import torch
+import torch._dynamo  # as the first call of an operator does
 from hydrarec.ops.kernel_scan import scan_kernel
 from hydrarec.ops.library import required_kernels
 
@@ -47,55 +48,28 @@ def counts(threads_wanted, *work, end=False):
         each()
         after.append(threads(before if end else None) - before)
     return after
+
+for code in json.load(sys.stdin):
+    if not os.fork():  # nothing has used threads yet, as in a process that has just started
+        exec(code)
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.wait()[1] == 0, code
 """
-
-
-def result(code: str) -> object:
-    """What a process of its own prints; the variables that set threads are left out."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_NUM", "HYDRAREC"))}
-    environment |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
-    command = [sys.executable, "-c", START + code]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def shares_pool() -> None:
-    found = kernels()
-    if found is None or not found.shares_pool:
-        pytest.skip("torch's pool has no entry for the kernels here")
-
-
-def test_one_thread_starts_none():
-    assert result("print(json.dumps(counts(1, kernel, kernel)))") == [0, 0]
-
-
-@pytest.mark.parametrize(("first", "second"), [("kernel", "of_torch"), ("of_torch", "kernel")])
-@pytest.mark.parametrize("wanted", [2, 3])
-def test_the_threads_are_those_of_torch(wanted, first, second):
-    """Whoever comes first starts them, the other one uses them."""
-    shares_pool()
-    assert result(f"print(json.dumps(counts({wanted}, {first}, {second}, {first})))") == [wanted - 1] * 3
-
-
-def test_fewer_threads_after_many():
-    shares_pool()
-    code = "many = counts(3, kernel); fewer = counts(1, kernel, of_torch); print(json.dumps([many, fewer]))"
-    assert result(code) == [[2], [0, 0]]
-
-
-def test_without_a_pool_threads_end_with_the_call():
-    code = """
+ORDERS = [(wanted, *order) for wanted in (2, 3) for order in (("kernel", "of_torch"), ("of_torch", "kernel"))]
+# What each process does; it prints one line of JSON.
+WORK: dict[str | tuple[int, str, str], str] = {
+    (wanted, first, second): f"print(json.dumps(counts({wanted}, {first}, {second}, {first})))"
+    for wanted, first, second in ORDERS
+}
+WORK["one"] = "print(json.dumps(counts(1, kernel, kernel)))"
+WORK["fewer"] = "many = counts(3, kernel); fewer = counts(1, kernel, of_torch); print(json.dumps([many, fewer]))"
+WORK["without a pool"] = """
 alone = kernel()
 required_kernels()._library.hydrarec_use_pool(None)
 print(json.dumps([counts(3, kernel, kernel, end=True), bool((kernel() == alone).all())]))
 """
-    assert result(code) == [[0, 0], True]
-
-
-def test_a_fork_after_use_works_on_one_thread():
-    """As workers of a DataLoader do: torch gives each of them one thread."""
-    code = """
+WORK["fork"] = """
 from torch.utils.data import DataLoader
 
 class Numbers(torch.utils.data.Dataset):
@@ -109,4 +83,52 @@ expected = kernel()
 loader = DataLoader(Numbers(), num_workers=2, multiprocessing_context="fork", timeout=60)
 print(json.dumps([bool((each[0] == expected).all()) for each in loader]))
 """
-    assert result(code) == [True] * 4
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str | tuple[int, str, str], object]:
+    """What the processes print; the variables that set threads are left out."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_NUM", "HYDRAREC"))}
+    environment |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", START],
+        input=json.dumps([*WORK.values()]),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(WORK, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+def shares_pool() -> None:
+    found = kernels()
+    if found is None or not found.shares_pool:
+        pytest.skip("torch's pool has no entry for the kernels here")
+
+
+def test_one_thread_starts_none(results):
+    assert results["one"] == [0, 0]
+
+
+@pytest.mark.parametrize(("wanted", "first", "second"), ORDERS)
+def test_the_threads_are_those_of_torch(results, wanted, first, second):
+    """Whoever comes first starts them, the other one uses them."""
+    shares_pool()
+    assert results[wanted, first, second] == [wanted - 1] * 3
+
+
+def test_fewer_threads_after_many(results):
+    shares_pool()
+    assert results["fewer"] == [[2], [0, 0]]
+
+
+def test_without_a_pool_threads_end_with_the_call(results):
+    assert results["without a pool"] == [[0, 0], True]
+
+
+def test_a_fork_after_use_works_on_one_thread(results):
+    """As workers of a DataLoader do: torch gives each of them one thread."""
+    assert results["fork"] == [True] * 4
