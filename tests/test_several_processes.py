@@ -13,30 +13,31 @@ WORLDS = (1, 2, 3)
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two run folders: one with a table in two shards, one whose processes share the users."""
+    """A folder for two runs: one with a table in two shards, one whose processes share the users."""
     folder = tmp_path_factory.mktemp("runs")
     cyclic(users=40, length=14, n_items=20).save(folder / "data")
-    jobs = [
-        {"arguments": [train(folder / "data", folder / "sharded", SHARDED)] * 2},
-        {"arguments": [train(folder / "data", folder / "plain", ["train.epochs=1"])]},
-    ]
-    assert [code for printed in several(jobs) for code, _, _ in printed] == [0, 0, 0]
     return folder
 
 
 @pytest.fixture(scope="module")
 def asked(runs):
-    """What each number of processes answers, by (run, command, number)."""
+    """What each number of processes answers, by (run, command, number); and what two say to one user's."""
+    jobs = [
+        {"arguments": [train(runs / "data", runs / "sharded", SHARDED)] * 2},
+        {"arguments": [train(runs / "data", runs / "plain", ["train.epochs=1"])]},
+    ]
     commands = {
         "evaluate": [],
         "recommend": ["--all", "-k", "4", "--exclude-seen"],
     }
     names = [(run, command, world) for run in ("sharded", "plain") for command in commands for world in WORLDS]
-    jobs = []
     for run, command, world in names:
         out = ["--out", str(runs / f"{run}-{world}.parquet")] if command == "recommend" else []
         jobs.append({"arguments": [[command, str(runs / run), *commands[command], *out, "--json"]] * world})
-    return dict(zip(names, several(jobs), strict=True))
+    jobs.append({"arguments": [["recommend", str(runs / "plain"), "--user", "0", "--procs", "2"]]})
+    sharded, plain, *answers = several(jobs)
+    assert [code for code, _, _ in (*sharded, *plain)] == [0, 0, 0]
+    return dict(zip([*names, "one user"], answers, strict=True))
 
 
 @pytest.mark.parametrize("run", ["sharded", "plain"])
@@ -64,9 +65,7 @@ def test_any_number_of_processes_recommends_the_same(run, runs, asked):
         assert found["score"].to_numpy() == pytest.approx(alone["score"].to_numpy(), abs=1e-5)
 
 
-def test_several_processes_want_work_to_share(runs):
-    ((code, _, error),) = several([{"arguments": [["recommend", str(runs / "plain"), "--user", "0", "--procs", "2"]]}])[
-        0
-    ]
+def test_several_processes_want_work_to_share(asked):
+    ((code, _, error),) = asked["one user"]
     assert code == 2
     assert "several processes answer --all" in error

@@ -17,22 +17,26 @@ WAYS = {
     "recomputed": ["train.max_len=0", "train.recompute=2048"],
 }
 MEGABYTES = 300  # whole histories without recomputation took 473
-# Runs the commands of its arguments; prints the megabytes that they added to the process at its highest.
+# Runs each list of commands in a fork; prints the megabytes that they added to the process at its highest.
 RUN = """
-import json, sys
+import json, os, sys
 import pandas, torch._dynamo, hydrarec.recommender
 from hydrarec.cli import main
 from hydrarec.machine import peak_memory_bytes
-before = peak_memory_bytes()
-for command in json.loads(sys.argv[1]):
-    assert main(command) == 0, command
-print(json.dumps({"added": (peak_memory_bytes() - before) / 2**20}))
+for commands in json.loads(sys.argv[1]):
+    if not os.fork():
+        before = peak_memory_bytes()
+        for command in commands:
+            assert main(command) == 0, command
+        print(json.dumps({"added": (peak_memory_bytes() - before) / 2**20}))
+        sys.exit()
+    assert os.wait()[1] == 0
 """
 
 
-def in_a_process(*commands):
+def in_processes(*runs):
     """What each command printed, and the megabytes of all."""
-    run = [[str(word) for word in command] for command in commands]
+    run = [[[str(word) for word in command] for command in commands] for commands in runs]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(run)],
@@ -43,8 +47,8 @@ def in_a_process(*commands):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    *answers, memory = [json.loads(line) for line in done.stdout.splitlines()]
-    return answers, memory["added"]
+    lines = iter(map(json.loads, done.stdout.splitlines()))
+    return [([next(lines) for _ in commands], next(lines)["added"]) for commands in runs]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,7 @@ def events(tmp_path_factory):
 def the_whole_way(place, events, way):
     run, out = place / "run", place / "everybody.parquet"
     settings = [word for setting in SETTINGS + WAYS[way] for word in ("--set", setting)]
-    return in_a_process(
+    return (
         ["prepare", events, "--out", place / "dataset", "--target", "every", "--json"],
         ["train", place / "dataset", "--out", run, *settings, "--json"],
         ["evaluate", run, "--json"],
@@ -75,9 +79,16 @@ def the_whole_way(place, events, way):
     )
 
 
+@pytest.fixture(scope="module")
+def done(events, tmp_path_factory):
+    """What the commands of each way printed, and the megabytes of all."""
+    found = in_processes(*(the_whole_way(tmp_path_factory.mktemp(way), events, way) for way in WAYS))
+    return dict(zip(WAYS, found, strict=True))
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_a_history_of_65536_events(tmp_path, events, way):
-    (prepared, trained, measured, recommended, everybody), added = the_whole_way(tmp_path, events, way)
+def test_a_history_of_65536_events(done, way):
+    (prepared, trained, measured, recommended, everybody), added = done[way]
     assert prepared["events"] == EVENTS + sum(SHORT)
     assert prepared["targets"]["test"] == measured["queries"] > EVENTS / 10
     assert measured["metrics"] == trained["metrics"]

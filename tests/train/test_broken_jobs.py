@@ -32,9 +32,44 @@ def folder(tmp_path_factory):
     return folder
 
 
+# What each of two processes is given beside the arguments of the first, and what the one that fails says.
+BAD = {
+    "settings": ([[], ["--seed", "2"]], [{}, {}], "has another settings than the first", [2, 2]),
+    "data": (["data", "other"], [{}, {}], "has another data set than the first", [2, 2]),
+    "no data": (["data", "nowhere"], [{}, {}], "and give every host the data set", [1, 2]),
+    "cut": (["data", "cut"], [{}, {}], "items.npy", [1, 2]),
+    "code": ([[], []], [{}, {"OTHER_CODE": "abc"}], "has code", [2, 2]),
+    "world": ([[], []], [{}, {"WORLD_SIZE": "3"}], "has processes", [2, 2]),
+    "nobody comes": ([[], None], [{"HYDRAREC_TIMEOUT": "2"}, {}], "process 1 of 2 did not come", [1]),
+    "events": (["events.csv", "events.csv"], [{}, {}], "hydrarec prepare", [2, 2]),
+    "mapped": ([["--set", "items.storage=mapped", "--set", "loss.kind=sampled"]] * 2, [{}, {}], "mapped", [2, 2]),
+    "counts": ([["--model", "popularity"]] * 2, [{}, {}], "counted by one process", [2, 2]),
+    "continue": ([["--continue", "run"]] * 2, [{}, {}], "leave the others out", [2, 2]),
+    "procs": ([["--procs", "3"]] * 2, [{}, {}], "torchrun has started 2", [2, 2]),
+}
+
+
+APART = ("code", "world", "continue", "procs")  # found before the processes are together: each says it
+
+
+def bad_jobs(folder):
+    jobs = []
+    for changes, environments, _, codes in BAD.values():
+        arguments = []
+        for change in changes[: len(codes)]:
+            data, words = (change, []) if isinstance(change, str) else ("data", change)
+            given = [*train(folder / data, folder / "bad"), *words]
+            if "popularity" in words:
+                given = ["train", str(folder / data), "--out", str(folder / "bad"), *words]
+            arguments.append(given)
+        first = {"WORLD_SIZE": "2", **environments[0]}
+        jobs.append({"arguments": arguments, "environments": [first, environments[1]][: len(codes)]})
+    return jobs
+
+
 @pytest.fixture(scope="module")
 def killed(folder):
-    """Exit codes and errors of a training whose second process was killed, and what a training alone comes to."""
+    """What comes of a training whose second process was killed, of one alone, of their copies, and of ``BAD``."""
     arguments = train(folder / "data", folder / "killed", SHARDED)
     kill = {"process": 1, "out": str(folder / "killed"), "step": 5}
     every = {"process": None, "out": str(folder / "all"), "step": 9}
@@ -60,7 +95,7 @@ def killed(folder):
     full = {"arguments": [train(folder / "data", folder / "full", SHARDED)] * 2}
     tensors = max((folder / "third" / "checkpoints").glob("step-*/tensors.safetensors"))
     full["environments"] = [{"FILE_LIMIT": size_without_best(tensors) + 4096}, {}]
-    return found + several([*jobs, full])
+    return found + several([*jobs, full, *bad_jobs(folder)])
 
 
 def size_without_best(file):
@@ -109,39 +144,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(folder, killed):
     assert json.loads((kept / "position.json").read_text())["epoch"] == 0  # with best weights it is larger
 
 
-# What each of two processes is given beside the arguments of the first, and what the one that fails says.
-BAD = {
-    "settings": ([[], ["--seed", "2"]], [{}, {}], "has another settings than the first", [2, 2]),
-    "data": (["data", "other"], [{}, {}], "has another data set than the first", [2, 2]),
-    "no data": (["data", "nowhere"], [{}, {}], "and give every host the data set", [1, 2]),
-    "cut": (["data", "cut"], [{}, {}], "items.npy", [1, 2]),
-    "code": ([[], []], [{}, {"OTHER_CODE": "abc"}], "has code", [2, 2]),
-    "world": ([[], []], [{}, {"WORLD_SIZE": "3"}], "has processes", [2, 2]),
-    "nobody comes": ([[], None], [{"HYDRAREC_TIMEOUT": "2"}, {}], "process 1 of 2 did not come", [1]),
-    "events": (["events.csv", "events.csv"], [{}, {}], "hydrarec prepare", [2, 2]),
-    "mapped": ([["--set", "items.storage=mapped", "--set", "loss.kind=sampled"]] * 2, [{}, {}], "mapped", [2, 2]),
-    "counts": ([["--model", "popularity"]] * 2, [{}, {}], "counted by one process", [2, 2]),
-    "continue": ([["--continue", "run"]] * 2, [{}, {}], "leave the others out", [2, 2]),
-    "procs": ([["--procs", "3"]] * 2, [{}, {}], "torchrun has started 2", [2, 2]),
-}
-
-
-APART = ("code", "world", "continue", "procs")  # found before the processes are together: each says it
-
-
-def test_what_does_not_go_together_is_said_once(folder, subtests):
-    jobs = []
-    for changes, environments, _, codes in BAD.values():
-        arguments = []
-        for change in changes[: len(codes)]:
-            data, words = (change, []) if isinstance(change, str) else ("data", change)
-            given = [*train(folder / data, folder / "bad"), *words]
-            if "popularity" in words:
-                given = ["train", str(folder / data), "--out", str(folder / "bad"), *words]
-            arguments.append(given)
-        first = {"WORLD_SIZE": "2", **environments[0]}
-        jobs.append({"arguments": arguments, "environments": [first, environments[1]][: len(codes)]})
-    for name, printed in zip(BAD, several(jobs), strict=True):
+def test_what_does_not_go_together_is_said_once(folder, killed, subtests):
+    for name, printed in zip(BAD, killed[9:], strict=True):
         _, _, expected, codes = BAD[name]
         with subtests.test(name):
             assert [code for code, _, _ in printed] == codes

@@ -155,7 +155,7 @@ class StoppedError(Exception):
 
 
 @pytest.mark.parametrize("name", ["half", "int8", "mapped", "hashed"])
-@pytest.mark.parametrize("stop", [1, 7, 12, 17])
+@pytest.mark.parametrize("stop", [1, 4, 7, 10])  # of 6 steps an epoch
 def test_interrupted_after_any_step_it_ends_with_the_same_bits(name, stop, data, tmp_path):
     """The rounding is random, the state of rowwise Adagrad is in the table, and the best weights are not the last."""
 
@@ -167,7 +167,7 @@ def test_interrupted_after_any_step_it_ends_with_the_same_bits(name, stop, data,
         return FloatTable(V, D, dtype=torch.float16)
 
     weights = 0.1 * torch.randn(V, D)
-    figures = {1: 0.1, 2: 0.3, 3: 0.2, 4: 0.25}
+    figures = {1: 0.1, 2: 0.3, 3: 0.2}
 
     def whole(place, **others):
         def validate(model):
@@ -176,7 +176,7 @@ def test_interrupted_after_any_step_it_ends_with_the_same_bits(name, stop, data,
         training = fit(
             make(place),
             weights,
-            changes={"checkpoint_seconds": 0.0, "epochs": 4},
+            changes={"checkpoint_seconds": 0.0, "epochs": 3, "batch_events": 120},
             loss=LossConfig(kind="sampled", negatives=7),
             validate=validate,
             **others,
@@ -205,18 +205,19 @@ def test_interrupted_after_any_step_it_ends_with_the_same_bits(name, stop, data,
 
 
 def test_killed_by_the_machine_a_mapped_table_ends_with_the_same_bits(data, tmp_path):
-    more = [f"--set={key}={value}" for key, value in {"items.storage": "mapped", "train.epochs": 5}.items()]
-    command = [sys.executable, "-m", "hydrarec", *arguments(data.path, tmp_path / "alone"), *more]
-    assert subprocess.run(command, env=one_thread(), capture_output=True, timeout=600, check=False).returncode == 0
-    moments = [["step", 1], ["line", 1], ["step", 20], ["line", 3], ["seconds", 0.3]]
-    job = {
-        "arguments": [*arguments(data.path, tmp_path / "killed"), *more],
-        "out": str(tmp_path / "killed"),
-        "moments": moments,
-    }
+    more = [f"--set={key}={value}" for key, value in {"items.storage": "mapped", "train.epochs": 3}.items()]
+    moments = {"alone": [], "killed": [["step", 1], ["line", 1], ["step", 15], ["seconds", 0.3]]}
+    jobs = [
+        {
+            "arguments": [*arguments(data.path, tmp_path / name), *more],
+            "out": str(tmp_path / name),
+            "moments": moments[name],
+        }
+        for name in moments
+    ]
     done = subprocess.run(
         [sys.executable, str(KILLING)],
-        input=json.dumps([job]),
+        input=json.dumps(jobs),
         env=one_thread(),
         capture_output=True,
         text=True,
@@ -224,7 +225,7 @@ def test_killed_by_the_machine_a_mapped_table_ends_with_the_same_bits(data, tmp_
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0][-1] == 0
+    assert [codes[-1] for codes in json.loads(done.stdout)] == [0, 0]
     for name in ("model.safetensors", "table/vectors.bin", "table/squares.bin"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 

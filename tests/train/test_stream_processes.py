@@ -1,7 +1,6 @@
 """A run that goes on in several processes: what one process makes of it, whatever holds its table."""
 
 import json
-import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,19 +27,17 @@ def runs(tmp_path_factory):
     prepare(events(0, 0, 9), folder / "data")
     pq.write_table(events(4, 3, 11), folder / "day.parquet")
     begun = {"rows": 1, "sharded": 2}
-    jobs = [
-        {"arguments": [train(folder / "data", folder / name, [f"items.storage={name}", *SAMPLED])] * world}
-        for name, world in begun.items()
-    ]
-    assert {code for printed in several(jobs) for code, _, _ in printed} == {0}
     names = [("rows", 1), ("rows", 2), ("sharded", 1), ("sharded", 2), ("sharded", 3)]
-    jobs = []
-    for name, world in names:
-        shutil.copytree(folder / name, folder / f"{name}-{world}")
-        words = ["train", str(folder / "day.parquet"), "--continue", str(folder / f"{name}-{world}")]
-        jobs.append({"arguments": [[*words, "--keep-days", "3", "--json"]] * world})
-    printed = several(jobs)
-    return {name: (folder / "-".join(map(str, name)), out) for name, out in zip(names, printed, strict=True)}
+    outs = {name: folder / "-".join(map(str, name)) for name in names}
+    first, then = [], []
+    for (storage, world), out in outs.items():
+        arguments = train(folder / "data", out, [f"items.storage={storage}", *SAMPLED])
+        first.append({"arguments": [arguments] * begun[storage]})
+        words = ["train", str(folder / "day.parquet"), "--continue", str(out), "--keep-days", "3", "--json"]
+        then.append({"arguments": [words] * world})
+    printed = several(first + then)
+    assert {code for each in printed[: len(first)] for code, _, _ in each} == {0}
+    return {name: (outs[name], each) for name, each in zip(names, printed[len(first) :], strict=True)}
 
 
 def test_it_is_what_one_process_makes_of_a_plain_table(runs, subtests):

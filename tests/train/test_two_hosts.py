@@ -8,8 +8,10 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from jobs import close, environment, several, train, weights
+from jobs import close, environment, train, weights
 from support import cyclic
+
+from hydrarec.cli import main
 
 NAMES = [f"hydrarec-{os.getpid()}-{host}" for host in "ab"]
 WIRE = [f"hr{os.getpid()}{host}"[-15:] for host in "ab"]
@@ -78,6 +80,5 @@ def test_two_hosts_train_what_one_process_does(tmp_path):
     assert [job.returncode for job in jobs] == [0, 0], printed
     (result,) = [json.loads(out) for out, _ in printed if out]
     assert result["epochs"] == 2
-    ((code, _, _),) = several([{"arguments": [train(tmp_path / "data", tmp_path / "alone", changes)]}])[0]
-    assert code == 0
+    assert main(train(tmp_path / "data", tmp_path / "alone", changes)) == 0
     close(weights(tmp_path / "run"), weights(tmp_path / "alone"))
