@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,33 +187,37 @@ def logged(folder):
     return log.read_text().splitlines() if log.exists() else []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
-def test_a_comparison_that_is_ended_leaves_no_process_and_goes_on(here, capsys, number, code):
+def test_a_comparison_that_is_ended_leaves_no_process_and_goes_on(here, capsys):
     epochs = 60
     text = (HEAD + SMALL).replace("[1, 2]", "[1]").replace('"loo", "hstu"', '"loo"').replace("on.shop-hstu", "on.shop")
     (here / "spec.toml").write_text(
         text.replace("epochs = 2", f"epochs = {epochs}").replace("patience = 1", "patience = 0")
     )
     folder = here / "runs/compare/shop-loo/small-1"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hydrarec", "compare", "spec.toml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    while process.poll() is None and len(logged(folder)) < 3:
-        time.sleep(0.01)
-    process.send_signal(number)
-    process.communicate(timeout=300)
-    assert process.returncode == code
-    limit = time.monotonic() + 300
-    while busy(folder) and time.monotonic() < limit:
-        time.sleep(0.05)
-    before = logged(folder)
-    assert 3 <= len(before) < epochs  # it did not run to its end without its giver
-    assert not (here / "results").exists()
+    kept: list[str] = []  # lines of the log that one leaves to the next
+    for number, code in (signal.SIGKILL, -9), (signal.SIGINT, 130):
+        begun = len(logged(folder))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hydrarec", "compare", "spec.toml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        while process.poll() is None and len(logged(folder)) < begun + 3:
+            time.sleep(0.01)
+        process.send_signal(number)
+        process.communicate(timeout=300)
+        assert process.returncode == code
+        limit = time.monotonic() + 300
+        while busy(folder) and time.monotonic() < limit:
+            time.sleep(0.05)
+        ended = logged(folder)
+        assert begun + 3 <= len(ended) < epochs  # it did not run to its end without its giver
+        assert ended[: len(kept)] == kept  # not run again, down to their seconds
+        assert not (here / "results").exists()
+        kept = ended[: begun + 2]
 
     assert compare(capsys, "spec.toml")[0] == 0
     after = logged(folder)
     assert [json.loads(line)["epoch"] for line in after] == list(range(1, epochs + 1))
-    assert after[:2] == before[:2]  # not run again, down to their seconds
+    assert after[: len(kept)] == kept
     assert results(here)["shop-loo/small-1.json"]["epochs"] == epochs
 
 
@@ -228,17 +233,23 @@ def test_a_run_that_another_comparison_does_is_left_to_it(here, capsys):
     assert list(results(here)) == ["shop-loo/markov-1.json"]
 
 
-def test_a_run_folder_of_other_settings_is_begun_again(here, capsys):
+@pytest.fixture
+def copied(done, tmp_path, monkeypatch):
+    """A copy of the folder with a finished comparison, to work in."""
+    shutil.copytree(done[0], tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_a_run_folder_of_other_settings_is_begun_again(copied, capsys):
     text = (HEAD + MARKOV).replace('"loo", "hstu"', '"loo"')
-    (here / "spec.toml").write_text(text)
-    assert compare(capsys, "spec.toml")[0] == 0
-    (here / "spec.toml").write_text(text.replace("max_len = 20", "max_len = 10"))
+    (copied / "spec.toml").write_text(text.replace("max_len = 20", "max_len = 10"))
     code, _, err = compare(capsys, "spec.toml")
     assert code == 2
     assert "markov-1.json was made with other settings (train.max_len was 20, now 10); delete it to run again" in err
-    (here / "results/shop-loo/markov-1.json").unlink()
+    (copied / "results/shop-loo/markov-1.json").unlink()
     assert compare(capsys, "spec.toml")[0] == 0
-    assert results(here)["shop-loo/markov-1.json"]["recipe"]["train"]["max_len"] == 10
+    assert results(copied)["shop-loo/markov-1.json"]["recipe"]["train"]["max_len"] == 10
 
 
 def test_a_run_folder_that_cannot_be_read_is_begun_again(here, capsys):
@@ -277,14 +288,14 @@ def test_a_file_must_be_named(capsys):
     assert "name at least one TOML file" in capsys.readouterr().err
 
 
-def test_several_files_are_one_report(here, capsys):
-    for name in ("a", "b"):
-        text = (HEAD + MARKOV).replace('"loo", "hstu"', '"loo"').replace('name = "shop"', f'name = "{name}"')
-        (here / f"{name}.toml").write_text(text)
+def test_several_files_are_one_report(copied, capsys):
+    text = (HEAD + MARKOV).replace('"loo", "hstu"', '"loo"')
+    (copied / "a.toml").write_text(text)
+    (copied / "b.toml").write_text(text.replace('name = "shop"', 'name = "b"'))
     code, shown, _ = compare(capsys, "a.toml", "b.toml", "--report", "r.md")
     assert code == 0
-    assert [table["name"] for table in shown["tables"]] == ["a-loo", "b-loo"]
-    assert "hydrarec compare b.toml --table b-loo" in (here / "r.md").read_text()
+    assert [table["name"] for table in shown["tables"]] == ["shop-loo", "b-loo"]
+    assert "hydrarec compare b.toml --table b-loo" in (copied / "r.md").read_text()
 
 
 def test_a_comparison_on_validation_leaves_the_test_split_alone(here, capsys):
