@@ -170,7 +170,7 @@ def test_at_a_rate_every_pair_is_sent_and_counted(trained, events, tmp_path, cap
 def test_as_fast_as_it_goes_and_in_words(trained, events, capsys, monkeypatch):
     monkeypatch.setenv("HYDRAREC_API_KEY", KEY)
     with served(trained["time"].run.path, key=KEY) as server:
-        code = main(["load", str(events), "--url", server.url, "--clients", "4", "--seconds", "1", "--users", "5"])
+        code = main(["load", str(events), "--url", server.url, "--clients", "4", "--seconds", "0.4", "--users", "5"])
         said = capsys.readouterr()
         assert code == 0
         assert re.search(r"^ pair +[\d,]+ +0 +0 ", said.out, re.MULTILINE)

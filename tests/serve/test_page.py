@@ -275,7 +275,7 @@ def test_what_an_item_is_called_stays_text(visit, server):
     assert server.client.delete("/items/900").status_code == 204
 
 
-def test_a_key_is_asked_for(browser, readers):
+def test_a_key_is_asked_for_and_a_server_that_is_gone_is_told(browser, readers):
     with served(readers["text"].run.path, key=KEY) as server:
         shop = Visit(browser, server.url)
         shop.wait("#problem", "send the API key")
@@ -288,17 +288,10 @@ def test_a_key_is_asked_for(browser, readers):
         shop.page.fill("#key", KEY)
         shop.page.keyboard.press("Enter")
         shop.page.locator("#key-form").wait_for(state="hidden")
+        shop.wait("#no-best", "They come with the first click")
         shop.page.locator("#found button").first.click()
         shop.after(1)
         assert not shop.page.locator("#problem").is_visible()
-        shop.context.close()
-
-
-def test_a_server_that_is_gone(browser, readers):
-    with served(readers["text"].run.path) as server:
-        shop = Visit(browser, server.url)
-        shop.wait("#found button", "")
-        shop.wait("#no-best", "They come with the first click")
         server.end()
         shop.page.locator("#found button").first.click()
         shop.wait("#problem", "cannot be reached")

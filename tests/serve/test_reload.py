@@ -265,7 +265,7 @@ def test_models_that_change_under_concurrent_clients(trained, other, tmp_path):
         threads = [threading.Thread(target=click, args=(user, server.url), daemon=True) for user in users]
         for thread in threads:
             thread.start()
-        for number in range(4):
+        for number in range(3):
             point_to(runs[(number + 1) % 2])
             if number % 2:
                 server.process.send_signal(signal.SIGHUP)
@@ -284,10 +284,10 @@ def test_models_that_change_under_concurrent_clients(trained, other, tmp_path):
         code, said = server.end()
     print(said)
     assert code == 0
-    assert said.count(" answers") == 4
+    assert said.count(" answers") == 3
     assert sorted(finished) == users
     by = [0, 0]
-    for history, found in [*chosen, *random.Random(0).sample(seen, min(len(seen), 200))]:
+    for history, found in [*chosen, *random.Random(0).sample(seen, min(len(seen), 50))]:
         fits = [found == pytest.approx(scores(run, history), abs=1e-3) for run in runs]
         assert sum(fits) == 1
         by[int(np.argmax(fits))] += 1

@@ -50,32 +50,39 @@ def test_each_event_is_known_to_the_very_next_answer(plain):
         previous = answer
 
 
-@pytest.mark.parametrize("name", ["plain", "time"])
-def test_ranks_over_http_are_those_of_the_recommender(trained, name, tmp_path):
+def test_ranks_over_http_are_those_of_the_recommender(trained, plain):
+    compare_ranks(trained["plain"], plain[0].client)
+
+
+def test_ranks_that_depend_on_the_time_of_the_request(trained, tmp_path):
+    with served(trained["time"].run.path, "--state", tmp_path) as server:
+        compare_ranks(trained["time"], server.client)
+
+
+def compare_ranks(recommender, client):
     """The same events through ``Recommender.recommend``, users of the store, and histories in the request."""
-    recommender, draw = trained[name], random.Random(2)
+    draw = random.Random(2)
     histories = {f"user {n}/ü": events_of(draw, f"user {n}/ü", draw.randrange(1, 12)) for n in range(25)}
     every = sorted((each for history in histories.values() for each in history), key=lambda each: each[2])
     at = FIRST + 60 * DAY
     items = {user: [item for _, item, _, _ in history] for user, history in histories.items()}
     times = {user: [moment for _, _, moment, _ in history] for user, history in histories.items()}
     expected = recommender.recommend(items, times=times, at=at, exclude_seen=True, k=5).to_pylist()
-    with served(recommender.run.path, "--state", tmp_path) as server:
-        for place in range(0, len(every), 40):
-            assert post(server.client, *every[place : place + 40]).json()["duplicates"] == 0
-        for user in histories:
-            path = httpx.URL("/users/{}/recommendations".format(user.replace("/", "%2F").replace(" ", "%20")))
-            query = {"k": 5, "at": at, "exclude_seen": "true"}
-            known = server.client.get(path, params=query).json()
-            history = [{"item": i, "time": t} for i, t in zip(items[user], times[user], strict=True)]
-            told = server.client.post("/recommend", json={"history": history, **query}).json()
-            rows = [row for row in expected if row["user"] == user]
-            for answer in (known, told):
-                assert answer["events"] == len(history)
-                assert [each["item"] for each in answer["recommendations"]] == [row["item"] for row in rows]
-                scores = [each["score"] for each in answer["recommendations"]]
-                np.testing.assert_allclose(scores, [row["score"] for row in rows], rtol=1e-4, atol=1e-4)
-            assert (known["user"], told["user"]) == (user, None)
+    for place in range(0, len(every), 40):
+        assert post(client, *every[place : place + 40]).json()["duplicates"] == 0
+    for user in histories:
+        path = httpx.URL("/users/{}/recommendations".format(user.replace("/", "%2F").replace(" ", "%20")))
+        query = {"k": 5, "at": at, "exclude_seen": "true"}
+        known = client.get(path, params=query).json()
+        history = [{"item": i, "time": t} for i, t in zip(items[user], times[user], strict=True)]
+        told = client.post("/recommend", json={"history": history, **query}).json()
+        rows = [row for row in expected if row["user"] == user]
+        for answer in (known, told):
+            assert answer["events"] == len(history)
+            assert [each["item"] for each in answer["recommendations"]] == [row["item"] for row in rows]
+            scores = [each["score"] for each in answer["recommendations"]]
+            np.testing.assert_allclose(scores, [row["score"] for row in rows], rtol=1e-4, atol=1e-4)
+        assert (known["user"], told["user"]) == (user, None)
 
 
 def test_concurrent_clients(plain):
@@ -127,12 +134,6 @@ def test_told_to_stop_it_finishes_and_says_nothing_of_users(trained, tmp_path):
         assert store.accounts(["secret-user"])[0].events == 2
 
 
-def test_without_a_folder_it_says_that_nothing_stays(trained):
-    with served(trained["plain"].run.path) as server:
-        assert server.lines[0].startswith("warning: without --state users are kept in memory")
-        assert post(server.client, ("a", 3, FIRST)).json()["accepted"] == 1
-
-
 def test_items_outlive_a_kill(readers, tmp_path):
     run = readers["text"].run.path
     with served(run, "--state", tmp_path) as server:
@@ -149,8 +150,9 @@ def test_items_outlive_a_kill(readers, tmp_path):
         assert [each["item"] for each in server.client.get("/items?query=rose").json()["items"]][-2:] == [101, 102]
 
 
-def test_a_key(trained):
+def test_a_key_and_no_folder(trained):
     with served(trained["plain"].run.path, key=KEY, host="0.0.0.0") as server:
+        assert server.lines[0].startswith("warning: without --state users are kept in memory")
         url = server.url.replace("0.0.0.0", "127.0.0.1")
         with httpx.Client(base_url=url, timeout=60) as client:
             for path in ("/healthz", "/readyz", "/items?query=3"):  # what is of no user
@@ -255,7 +257,7 @@ def test_killed_servers_lose_nothing_that_was_acknowledged(trained, tmp_path):
                 assert answer.status_code == 200
                 acknowledged[user] = min(first + 5, len(plans[user]))
 
-    for _ in range(3):
+    for _ in range(2):
         server = Server(recommender.run.path, "--state", tmp_path)
         threads = [threading.Thread(target=write, args=(user, server.url), daemon=True) for user in users]
         for thread in threads:

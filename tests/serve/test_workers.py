@@ -25,7 +25,7 @@ from hydrarec.serve.stores.disk import DiskStore
 from hydrarec.serve.stores.memory import MemoryStore
 
 AT = FIRST + 60 * DAY
-KILLS = int(os.environ.get("HYDRAREC_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("HYDRAREC_TEST_KILLS", "2"))
 
 
 @pytest.fixture(scope="module")
