@@ -68,6 +68,15 @@ def quick(tmp_path):
     return {"CXX": str(path)}
 
 
+@pytest.fixture
+def pretended(tmp_path):
+    """A compiler that makes an empty file of whatever it is asked for: here nobody loads it."""
+    path = tmp_path / "pretended-compiler"
+    path.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n: > "$2"\n')
+    path.chmod(0o755)
+    return {"CXX": str(path)}
+
+
 class Unpacked:
     """A wheel unpacked; its commands run in a folder with ``events.csv``."""
 
@@ -137,9 +146,9 @@ def test_with_a_compiler(source, quick, tmp_path):
     assert "they were built from other sources than these" in line
 
 
-def test_an_editable_installation_compiles_in_place(source, quick, tmp_path):
+def test_an_editable_installation_compiles_in_place(source, pretended, tmp_path):
     code = "import hatchling.build, sys; print(hatchling.build.build_editable(sys.argv[1]))"
-    run(sys.executable, "-c", code, tmp_path, env=environment(**quick), cwd=source)
+    run(sys.executable, "-c", code, tmp_path, env=environment(**pretended), cwd=source)
     assert (source / "src" / LIBRARY).exists()
     (wheel,) = tmp_path.glob("*.whl")
     assert LIBRARY not in zipfile.ZipFile(wheel).namelist()
