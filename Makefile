@@ -14,9 +14,11 @@ bench: .venv/installed-bench
 	$(BIN)/hydrarec bench $(NAMES) --out bench
 
 # Once with the compiled kernels, if there are any; then what depends on them, in plain PyTorch.
+# Tests of a file stay together (worksteal), so that what they share is made once.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
-	HYDRAREC_KERNEL=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --ignore tests/ops/gpu tests/ops tests/nn tests/models
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	HYDRAREC_KERNEL=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal \
+		--ignore tests/ops/gpu --ignore tests/ops/test_compile.py tests/ops tests/nn tests/models
 
 test-fallback: .venv/installed-dev
 	HYDRAREC_KERNEL=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/ops tests/nn tests/models tests/train
