@@ -36,7 +36,7 @@ EVENT = st.tuples(st.integers(1, 6), st.integers(1, 9))
 
 
 @given(st.lists(st.lists(EVENT, min_size=1, max_size=12), min_size=2, max_size=4), st.booleans())
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_days_one_by_one_are_all_events_at_once(days, late):
     moments = iter(range(10**6, 10**7, 7))
     dated = [[(user, item, next(moments)) for user, item in day] for day in days]

@@ -64,7 +64,7 @@ def shops(draw):
 
 
 @given(shops(), st.integers(1, 2))
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_merging_is_preparing_the_concatenation(sources, least):
     merged, expected = (prepare(each, min_user=least) for each in (sources, concatenated(sources)))
     assert merged.fingerprint == expected.fingerprint
