@@ -62,7 +62,7 @@ def cases(operation, mode):
 
 
 def test_whatever_comes_the_server_answers_or_hangs_up(server):
-    found = fuzz(server[0], range(700), seed=1, at_once=32)
+    found = fuzz(server[0], range(1_050), seed=1, at_once=32)
     assert (found["failed"], found["hung"]) == ([], [])
     kinds = found["by_kind"]
     assert {"json", "text", "target", "headers", "lengths", "bytes", "noise"} == set(kinds)

@@ -16,7 +16,7 @@ from hydrarec.data.split import split
 from hydrarec.serve.http.bodies import K
 
 TOYS = Path(__file__).parents[3] / "shared" / "datasets" / "amazon2014-toys" / "interactions.parquet"
-USERS = 400
+USERS = 1_000
 SETTINGS = {**TINY, "model.time": True, "train.max_len": 0, "loss.kind": "sampled", "loss.negatives": 64}
 
 
@@ -26,7 +26,7 @@ def some_users():
     return table.filter(pc.is_in(table["user_id"], value_set=pc.cast(chosen, table["user_id"].type)))
 
 
-def test_hundreds_of_real_users(tmp_path):
+def test_a_thousand_real_users(tmp_path):
     if not TOYS.exists():
         pytest.skip("../shared/datasets/amazon2014-toys is not there")
     protocol = Protocol(split="loo", candidates="all", exclude_seen=True)
