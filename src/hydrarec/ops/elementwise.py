@@ -12,6 +12,7 @@ from torch import Tensor
 from hydrarec.ops import gpu
 from hydrarec.ops.checks import check_like, check_matrices
 from hydrarec.ops.library import kernels, required_kernels
+from hydrarec.ops.operator import operator
 from hydrarec.ops.plain.elementwise import plain_dropout_add, plain_fits, plain_rms_norm, plain_silu_mul
 
 
@@ -93,7 +94,7 @@ def _dense(x: Tensor) -> Tensor:
     return x if x.stride(1) == 1 else x.contiguous()
 
 
-@torch.library.custom_op("hydrarec::rms_norm", mutates_args=(), device_types="cpu")
+@operator("rms_norm")
 def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     check_matrices(x=x)
     check_like("weight", weight, x.shape[1:])
@@ -102,7 +103,7 @@ def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return out
 
 
-@torch.library.custom_op("hydrarec::rms_norm_backward", mutates_args=(), device_types="cpu")
+@operator("rms_norm_backward")
 def _rms_norm_backward(d: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     check_matrices(x=x, d=d)
     check_like("weight", weight, x.shape[1:])
@@ -111,7 +112,7 @@ def _rms_norm_backward(d: Tensor, x: Tensor, weight: Tensor, eps: float) -> tupl
     return dx, dweight
 
 
-@torch.library.custom_op("hydrarec::silu_mul", mutates_args=(), device_types="cpu")
+@operator("silu_mul")
 def _silu_mul(gate_up: Tensor) -> Tensor:
     check_matrices(gate_up=gate_up)
     out = torch.empty(gate_up.shape[0], gate_up.shape[1] // 2)
@@ -119,7 +120,7 @@ def _silu_mul(gate_up: Tensor) -> Tensor:
     return out
 
 
-@torch.library.custom_op("hydrarec::silu_mul_backward", mutates_args=(), device_types="cpu")
+@operator("silu_mul_backward")
 def _silu_mul_backward(d: Tensor, gate_up: Tensor) -> Tensor:
     check_matrices(gate_up=gate_up)
     check_like("d", d, (gate_up.shape[0], gate_up.shape[1] // 2))
@@ -130,7 +131,7 @@ def _silu_mul_backward(d: Tensor, gate_up: Tensor) -> Tensor:
     return gradient
 
 
-@torch.library.custom_op("hydrarec::dropout_add", mutates_args=(), device_types="cpu")
+@operator("dropout_add")
 def _dropout_add(base: Tensor | None, x: Tensor, p: float, seed: int) -> Tensor:
     check_matrices(x=x, base=base)
     if not 0 <= p <= 1:

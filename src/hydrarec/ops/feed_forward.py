@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hydrarec.ops.library import dense_rows, kernels, required_kernels
+from hydrarec.ops.operator import operator
 
 WIDE = 128  # from this width on, computing the products again takes longer than keeping them
 
@@ -35,7 +36,7 @@ def feed_forward(h: Tensor, norm: Tensor, gate_up: Tensor, down: Tensor, eps: fl
     return y
 
 
-@torch.library.custom_op("hydrarec::feed_forward", mutates_args=(), device_types="cpu")
+@operator("feed_forward")
 def feed_forward_kernel(
     h: Tensor, norm: Tensor, gate_up: Tensor, down: Tensor, eps: float, p: float, seed: int, keep: bool
 ) -> tuple[Tensor, Tensor]:
@@ -48,7 +49,7 @@ def feed_forward_kernel(
     return y, kept
 
 
-@torch.library.custom_op("hydrarec::feed_forward_backward", mutates_args=(), device_types="cpu")
+@operator("feed_forward_backward")
 def feed_forward_backward(
     dy: Tensor, h: Tensor, norm: Tensor, gate_up: Tensor, down: Tensor, kept: Tensor, eps: float, p: float, seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hydrarec.ops.checks import check_conv, check_like
 from hydrarec.ops.library import dense_rows, kernels, required_kernels
+from hydrarec.ops.operator import operator
 
 
 def conv_fits(x: Tensor, weight: Tensor) -> bool:
@@ -25,7 +26,7 @@ def conv_silu_kernel(
     return y.to(dtype), after.to(x.dtype if state is None else torch.promote_types(x.dtype, state.dtype))
 
 
-@torch.library.custom_op("hydrarec::conv_silu", mutates_args=(), device_types="cpu")
+@operator("conv_silu")
 def kernel_conv(
     x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -45,7 +46,7 @@ def _(x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, state: Tensor | 
     return x.new_empty(x.shape), after
 
 
-@torch.library.custom_op("hydrarec::conv_silu_backward", mutates_args=(), device_types="cpu")
+@operator("conv_silu_backward")
 def kernel_conv_backward(
     dy: Tensor, dafter: Tensor, x: Tensor, weight: Tensor, bias: Tensor, offsets: Tensor, state: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hydrarec.ops.checks import check_bounds, check_like, check_scan_kernel
 from hydrarec.ops.library import chunk_starts, dense_rows, required_kernels
+from hydrarec.ops.operator import operator
 
 
 def scan_kernel(
@@ -18,7 +19,7 @@ def scan_kernel(
     return y, final
 
 
-@torch.library.custom_op("hydrarec::scan", mutates_args=(), device_types="cpu")
+@operator("scan")
 def kernel_scan(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, state: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,7 +41,7 @@ def _(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, offsets: Tensor, s
     return x.new_empty(x.shape), state.new_empty(state.shape), x.new_empty(bounds_shape(A, state, chunks))
 
 
-@torch.library.custom_op("hydrarec::scan_backward", mutates_args=(), device_types="cpu")
+@operator("scan_backward")
 def kernel_scan_backward(
     dy: Tensor,
     dfinal: Tensor,

@@ -12,6 +12,7 @@ from torch import Tensor
 from hydrarec.ops.checks import check_bounds, check_like
 from hydrarec.ops.checks_mixer import check_mixer
 from hydrarec.ops.library import chunk_starts, kernels, required_kernels
+from hydrarec.ops.operator import operator
 
 
 def mixer_fits(xz: Tensor, taps: int) -> bool:
@@ -19,7 +20,7 @@ def mixer_fits(xz: Tensor, taps: int) -> bool:
     return kernels() is not None and xz.device.type == "cpu" and xz.dtype != torch.float64 and 1 <= taps <= 4
 
 
-@torch.library.custom_op("hydrarec::mixer", mutates_args=(), device_types="cpu")
+@operator("mixer")
 def mixer(
     xz: Tensor,
     in_proj: Tensor,
@@ -69,7 +70,7 @@ def mixer(
     return u, conv_final, final, bounds
 
 
-@torch.library.custom_op("hydrarec::mixer_backward", mutates_args=(), device_types="cpu")
+@operator("mixer_backward")
 def mixer_backward(
     du: Tensor,
     dconv_final: Tensor,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hydrarec.ops.library import dense_rows, kernels, required_kernels
+from hydrarec.ops.operator import operator
 
 WIDE = 128  # from this width on the products outweigh what is saved, and torch's own are as fast
 
@@ -19,7 +20,7 @@ def projection_fits(h: Tensor) -> bool:
     return single and kernels() is not None and not torch.is_autocast_enabled("cpu")
 
 
-@torch.library.custom_op("hydrarec::norm_linear", mutates_args=(), device_types="cpu")
+@operator("norm_linear")
 def norm_linear(h: Tensor, norm: Tensor, weight: Tensor, eps: float) -> Tensor:
     """RMSNorm(h) W^T: h (T, d), norm (d,), weight (n, d), all float32 -> (T, n)."""
     _check(h=(h, (len(h), weight.shape[-1])), norm=(norm, h.shape[1:]), weight=(weight, weight.shape[:1] + h.shape[1:]))
@@ -29,7 +30,7 @@ def norm_linear(h: Tensor, norm: Tensor, weight: Tensor, eps: float) -> Tensor:
     return y
 
 
-@torch.library.custom_op("hydrarec::norm_linear_backward", mutates_args=(), device_types="cpu")
+@operator("norm_linear_backward")
 def norm_linear_backward(
     dy: Tensor, h: Tensor, norm: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,7 +45,7 @@ def norm_linear_backward(
     return gradients
 
 
-@torch.library.custom_op("hydrarec::linear_residual", mutates_args=(), device_types="cpu")
+@operator("linear_residual")
 def linear_residual(h: Tensor, u: Tensor, weight: Tensor, p: float, seed: int) -> Tensor:
     """h + Dropout(u W^T): h (T, d), u (T, n), weight (d, n), all float32 -> (T, d)."""
     d, n = weight.shape
@@ -55,7 +56,7 @@ def linear_residual(h: Tensor, u: Tensor, weight: Tensor, p: float, seed: int) -
     return y
 
 
-@torch.library.custom_op("hydrarec::linear_residual_backward", mutates_args=(), device_types="cpu")
+@operator("linear_residual_backward")
 def linear_residual_backward(dy: Tensor, u: Tensor, weight: Tensor, p: float, seed: int) -> tuple[Tensor, Tensor]:
     """Gradients of u and weight; that of h is dy."""
     d, n = weight.shape

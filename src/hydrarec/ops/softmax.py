@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from hydrarec.ops.library import dense_rows, kernels, required_kernels
+from hydrarec.ops.operator import operator
 
 FASTER = ("avx512",)  # sets on which the kernel is faster than torch's products of tiles; AVX2 is measured not to be
 
@@ -15,7 +16,7 @@ def softmax_fits(hidden: Tensor, catalog: Tensor) -> bool:
     return single and catalog.numel() > 0 and found is not None and found.isa in FASTER
 
 
-@torch.library.custom_op("hydrarec::softmax_cross_entropy", mutates_args=(), device_types="cpu")
+@operator("softmax_cross_entropy")
 def softmax_cross_entropy(
     hidden: Tensor, catalog: Tensor, targets: Tensor, gradients: bool = True, half: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:

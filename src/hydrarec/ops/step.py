@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hydrarec.ops.library import required_kernels
+from hydrarec.ops.operator import operator
 
 HEADS_MOST = 64  # as in csrc/step.cpp
 _NAMES = ("packed", "x", "table", "since", "until", "position", "conv", "ssm", "timed", "hidden")
@@ -38,9 +39,7 @@ class StepSizes:
     time_width: int
 
 
-@torch.library.custom_op(
-    "hydrarec::step_", mutates_args=("position", "conv", "ssm", "timed", "hidden"), device_types="cpu"
-)
+@operator("step_", mutates_args=("position", "conv", "ssm", "timed", "hidden"))
 def step_(
     packed: Tensor,
     x: Tensor,
