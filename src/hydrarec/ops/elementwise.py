@@ -12,7 +12,7 @@ from torch import Tensor
 from hydrarec.ops import gpu
 from hydrarec.ops.checks import check_like, check_matrices
 from hydrarec.ops.library import kernels, required_kernels
-from hydrarec.ops.operator import operator
+from hydrarec.ops.operators import operator
 from hydrarec.ops.plain.elementwise import plain_dropout_add, plain_fits, plain_rms_norm, plain_silu_mul
 
 

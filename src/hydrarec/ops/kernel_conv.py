@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hydrarec.ops.checks import check_conv, check_like
 from hydrarec.ops.library import dense_rows, kernels, required_kernels
-from hydrarec.ops.operator import operator
+from hydrarec.ops.operators import operator
 
 
 def conv_fits(x: Tensor, weight: Tensor) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hydrarec.ops.checks import check_bounds, check_like, check_scan_kernel
 from hydrarec.ops.library import chunk_starts, dense_rows, required_kernels
-from hydrarec.ops.operator import operator
+from hydrarec.ops.operators import operator
 
 
 def scan_kernel(

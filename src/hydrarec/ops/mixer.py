@@ -12,7 +12,7 @@ from torch import Tensor
 from hydrarec.ops.checks import check_bounds, check_like
 from hydrarec.ops.checks_mixer import check_mixer
 from hydrarec.ops.library import chunk_starts, kernels, required_kernels
-from hydrarec.ops.operator import operator
+from hydrarec.ops.operators import operator
 
 
 def mixer_fits(xz: Tensor, taps: int) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hydrarec.ops.library import dense_rows, kernels, required_kernels
-from hydrarec.ops.operator import operator
+from hydrarec.ops.operators import operator
 
 WIDE = 128  # from this width on the products outweigh what is saved, and torch's own are as fast
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hydrarec.ops.library import dense_rows, kernels, required_kernels
-from hydrarec.ops.operator import operator
+from hydrarec.ops.operators import operator
 
 FASTER = ("avx512",)  # sets on which the kernel is faster than torch's products of tiles; AVX2 is measured not to be
 

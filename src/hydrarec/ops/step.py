@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hydrarec.ops.library import required_kernels
-from hydrarec.ops.operator import operator
+from hydrarec.ops.operators import operator
 
 HEADS_MOST = 64  # as in csrc/step.cpp
 _NAMES = ("packed", "x", "table", "since", "until", "position", "conv", "ssm", "timed", "hidden")
