@@ -61,7 +61,13 @@ def test_chance_is_ten_of_the_catalog(monkeypatch):
     [(0.1, 0.02, 0.09, True), (0.1, 0.03, 0.09, False), (0.1, 0.0, 0.1, False)],
 )
 def test_when_it_is_reached(found, popularity, nearest, met):
-    figures = {"titles": found, "nearest-title": nearest, "popularity": 0.0, "popularity-before": popularity, "id": 0.0}
+    figures = {
+        cold.FOUND: found,
+        "nearest-title": nearest,
+        "popularity": 0.0,
+        "popularity-before": popularity,
+        "id": 0.0,
+    }
     rows = {label: {"all": value} for label, value in {**figures, "chance": 0.001}.items()}
     assert cold.reached(rows) is met
     del rows["nearest-title"]
