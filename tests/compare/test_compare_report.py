@@ -183,6 +183,19 @@ def test_curves_where_there_is_validation_and_points_where_not(plan):
     assert [text.get_text() for text in axes.texts] == ["markov"]  # a level
 
 
+@pytest.mark.parametrize(("other", "sides"), [(0.201, ["top", "bottom"]), (0.3, ["bottom", "bottom"])])
+def test_names_of_levels_that_lie_close_stand_on_either_side(plan_of, other, sides):
+    plan = plan_of(HEAD + HYDRA + MARKOV + MARKOV.replace("markov", "popularity"))
+    table = plan.tables()[0]
+    for trial in plan.trials(table, plan.models(table)[0]):
+        made_record(plan, trial, None)
+    for model, validation in zip(plan.models(table), (0.4, 0.2, other), strict=True):
+        made_record(plan, Slot(table=table, model=model, seed=1), [1.0] * 9, validation=validation)
+    (axes,) = plots.against_seconds(assemble(plan)[0]).axes
+    assert [text.get_text() for text in axes.texts] == ["markov", "popularity"]
+    assert [text.get_va() for text in axes.texts] == sides
+
+
 def test_without_matplotlib_nothing_is_run(plan, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["compare", "spec.toml", "--report", "docs/results.md"]) == 2

@@ -101,19 +101,22 @@ def _point(axes: "Axes", row: Row, x: float, style: dict[str, Any]) -> None:
 
 def _lines_of_counting(axes: "Axes", rows: Sequence[Row], validated: bool) -> None:
     """Models that count take next to no time and have no parameters outside a table: levels to be above."""
-    for row in rows:
-        value = row.validation if validated else row.metrics["NDCG@10"]
-        if not row.costs["encoder"] and value is not None:
-            axes.axhline(value, color="#999999", linestyle=":", linewidth=1)
-            axes.annotate(
-                row.label,
-                (1, value),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
-                fontsize=8,
-                color="#666666",
-            )
+    values = ((row.validation if validated else row.metrics["NDCG@10"], row) for row in rows)
+    levels = sorted((value, row.label) for value, row in values if value is not None and not row.costs["encoder"])
+    for value, _ in levels:
+        axes.axhline(value, color="#999999", linestyle=":", linewidth=1)
+    low, high = axes.get_ylim()
+    for place, (value, label) in enumerate(levels):
+        crowded = any(above - value < 0.04 * (high - low) for above, _ in levels[place + 1 : place + 2])
+        axes.annotate(
+            label,
+            (1, value),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="top" if crowded else "bottom",  # under its line where the next level's label stands above both
+            fontsize=8,
+            color="#666666",
+        )
 
 
 def _finish(axes: "Axes", title: str) -> None:
