@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests of a file stay together (worksteal), so that what they share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 # Programs beside the package, each folder its own; benchmarks/rectools runs in another environment.
 BENCHMARKS := benchmarks benchmarks/fuzz benchmarks/serving benchmarks/text
 
@@ -14,14 +16,12 @@ bench: .venv/installed-bench
 	$(BIN)/hydrarec bench $(NAMES) --out bench
 
 # Once with the compiled kernels, if there are any; then what depends on them, in plain PyTorch.
-# Tests of a file stay together (worksteal), so that what they share is made once.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
-	HYDRAREC_KERNEL=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal \
-		--ignore tests/ops/gpu --ignore tests/ops/test_compile.py tests/ops tests/nn tests/models
+	$(PYTEST)
+	HYDRAREC_KERNEL=0 $(PYTEST) --ignore tests/ops/gpu --ignore tests/ops/test_compile.py tests/ops tests/nn tests/models
 
 test-fallback: .venv/installed-dev
-	HYDRAREC_KERNEL=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/ops tests/nn tests/models tests/train
+	HYDRAREC_KERNEL=0 $(PYTEST) tests/ops tests/nn tests/models tests/train
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

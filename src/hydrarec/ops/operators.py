@@ -13,7 +13,8 @@ def operator(name: str, *, mutates_args: Sequence[str] = ()) -> Callable[[Callab
     """As ``torch.library.custom_op`` does, ``hydrarec::NAME``, but for one thing.
 
     What torch wraps around a function imports its compiler at the first call, which takes a command a second that needs
-    no compiler. The wrapper only lets a kernel be switched off by name.
+    no compiler. The wrapper only lets a kernel be switched off by name. Where a release of torch keeps it elsewhere,
+    everything works, a second later.
     """
 
     def made(function: Callable[..., Any]) -> "CustomOpDef":
