@@ -259,7 +259,7 @@ def test_the_loss_in_halves(name):
 
 def test_the_loss_takes_it_where_it_is_faster():
     hidden, catalog, targets = problem(150, 200, 24)
-    assert softmax_fits(hidden, catalog) == (LOADED.isa == "avx512")
+    assert softmax_fits(hidden, catalog) == (LOADED.isa != "plain")
     assert not softmax_fits(hidden.double(), catalog)
     assert not softmax_fits(hidden, catalog[:0])
     leaves = hidden.requires_grad_(), catalog.requires_grad_()

@@ -5,8 +5,9 @@
 
 namespace {
 
-// A panel of B: 4 vectors of columns, row after row, the last panel narrower; zeros behind the last column.
-constexpr int PANEL = 4 * W;
+// A panel of B: as many vectors of columns as let the sums of a tile stay in registers, row after row, the last panel
+// narrower; zeros behind the last column.
+constexpr int PANEL = (MANY_REGISTERS ? 4 : 2) * W;
 
 INLINE int64_t packed_size(int64_t k, int64_t n) { return k * round_up(n, W); }
 
@@ -44,7 +45,7 @@ INLINE void tile(int64_t k, const float* a, int64_t a_row, int64_t a_column, con
 template <int V, bool ADD>
 INLINE void columns_of(int64_t m, int64_t k, const float* a, int64_t a_row, int64_t a_column, const float* b,
                        int64_t b_row, float* c, int64_t c_row, int64_t columns) {
-  constexpr int M = MANY_REGISTERS ? (V == 4 ? 6 : V == 3 ? 8 : 12) : (V == 4 ? 2 : V == 3 ? 3 : V == 2 ? 4 : 8);
+  constexpr int M = MANY_REGISTERS ? (V == 4 ? 6 : V == 3 ? 8 : 12) : (V == 2 ? 6 : 8);
   int64_t i = 0;
   for (; i + M <= m; i += M) tile<M, V, ADD>(k, a + i * a_row, a_row, a_column, b, b_row, c + i * c_row, c_row, columns);
   if constexpr (M > 4)
