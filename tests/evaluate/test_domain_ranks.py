@@ -14,6 +14,7 @@ from hydrarec.evaluate.groups import grouped, has_domains
 from hydrarec.evaluate.metrics import accuracy
 from hydrarec.evaluate.queries import users_of
 from hydrarec.evaluate.ranks import MISSED, rank
+from hydrarec.models.hydra import Hydra, HydraConfig
 
 
 class Table:
@@ -175,3 +176,39 @@ def test_domains_in_one_piece_are_looked_at_alone_with_the_same_result(seed, n_d
 
     together = codes.argsort(stable=True)
     assert of(together) == of(torch.arange(12)) == of(torch.randperm(12, generator=generator))
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_neural_model_scores_the_items_of_the_targets_domain_and_no_others(monkeypatch, held):
+    generator = np.random.default_rng(0)
+    offsets = np.cumsum([0, *generator.integers(2, 9, 50)])
+    names = ["beauty"] * 30 + ["books"] + ["toys"] * 20
+    events = generator.choice(np.flatnonzero(np.array(names) != "books"), offsets[-1])
+    dataset = Dataset.from_arrays(events, offsets, item_ids=np.arange(51), item_columns={"domain": names})
+    protocol = Protocol.named("hstu", exclude_seen=True)
+    parts = split(dataset, protocol)
+    model = Hydra.for_data(HydraConfig(d_model=8, n_heads=2, n_layers=1), dataset).eval()
+    model.chunk_items = 7  # chunks end inside of domains
+    if not held:
+        monkeypatch.setattr("hydrarec.evaluate.answers._SCORE_BYTES", 1)
+    scored = []
+    score = model.score_hidden
+
+    def counted(hidden, *among):
+        for first, scores in score(hidden, *among):
+            scored.append(tuple(scores.shape))
+            yield first, scores
+
+    monkeypatch.setattr(model, "score_hidden", counted)
+
+    def found():
+        scored.clear()
+        result = evaluate(model, dataset, parts.test, protocol=protocol, train_ends=parts.train_ends, confidence=False)
+        return result.greater.tolist(), result.ties.tolist(), sum(rows * n for rows, n in scored)
+
+    *own, pairs = found()
+    targets = np.array(names)[dataset.items[parts.test]]
+    walks = 1 if held else 2
+    assert pairs == walks * ((targets == "beauty").sum() * 30 + (targets == "toys").sum() * 20)
+    monkeypatch.setattr("hydrarec.evaluate.evaluate.spans", lambda domains: None)
+    assert found() == (*own, walks * len(targets) * 51)

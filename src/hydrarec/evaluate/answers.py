@@ -28,6 +28,7 @@ def answers(
     batch_events: int,
     pairs: bool,
     device: torch.device | str,
+    among: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray, Scores | Callable[[], Scores]]]:
     """Score the catalog for the event at each position, given the events before it.
 
@@ -38,6 +39,7 @@ def answers(
         max_len: events of each history given to the model, the last ones; 0 is all.
         batch_events: events of a batch; a longer history has a batch of its own.
         pairs: keep the events before the targets of a block within some millions, for who wants to list them.
+        among: (Q, 2) first row and end of the items that a neural model scores for each; None: all.
 
     Yields:
         (places (q,) among the positions, what ``ranks.rank`` takes for these q), every place once. Where a catalog is
@@ -56,12 +58,14 @@ def answers(
         batches = shared_queries(dataset, positions, batch_events=batch_events)
     past = positions - np.asarray(dataset.offsets)[users_of(dataset, positions)] if pairs else np.ones_like(positions)
     read = ((asked.rows, model.hidden_at(asked.batch.to(device), asked.after.to(device))) for asked in batches)
-    for rows, hidden in read if held else _together(read):
-        for run in fill(past[rows], _PAIRS):
-            for start in range(run.start, run.stop, most):
-                block = slice(start, min(start + most, run.stop))
-                scores = partial(_scores, model, hidden[block], dataset.n_items)
-                yield rows[block], scores() if held else scores
+    for whole, states in read if held else _together(read):
+        for chosen, items in _by_items(whole, among, dataset.n_items):
+            rows, hidden = whole[chosen], states[torch.from_numpy(chosen).to(states.device)]
+            for run in fill(past[rows], _PAIRS):
+                for start in range(run.start, run.stop, most):
+                    block = slice(start, min(start + most, run.stop))
+                    scores = partial(model.score_hidden, hidden[block], items)
+                    yield rows[block], scores() if held else scores
 
 
 def _together(read: Iterator[tuple[np.ndarray, Tensor]]) -> Iterator[tuple[np.ndarray, Tensor]]:
@@ -78,8 +82,14 @@ def _together(read: Iterator[tuple[np.ndarray, Tensor]]) -> Iterator[tuple[np.nd
         yield np.concatenate(rows), torch.cat(hidden)
 
 
-def _scores(model: NeuralModel, hidden: Tensor, n_items: int) -> Iterator[tuple[int, Tensor]]:
-    return _within(model.score_hidden(hidden), n_items)
+def _by_items(rows: np.ndarray, among: np.ndarray | None, n_items: int) -> Iterator[tuple[np.ndarray, range]]:
+    """Places among ``rows`` (q,), and the items that these are asked about."""
+    if among is None:
+        yield np.arange(len(rows)), range(n_items)
+        return
+    found, of = np.unique(among[rows], axis=0, return_inverse=True)
+    for i, (first, end) in enumerate(found.tolist()):
+        yield np.flatnonzero(of.reshape(-1) == i), range(first, end)
 
 
 def _within(scores: Iterator[tuple[int, Tensor]], n_items: int) -> Iterator[tuple[int, Tensor]]:

@@ -20,7 +20,7 @@ from hydrarec.evaluate.bootstrap import intervals
 from hydrarec.evaluate.groups import by_domain, by_history, by_popularity, grouped
 from hydrarec.evaluate.metrics import accuracy
 from hydrarec.evaluate.queries import users_of
-from hydrarec.evaluate.ranks import rank
+from hydrarec.evaluate.ranks import rank, spans
 from hydrarec.models.contract import Model
 from hydrarec.models.neural import NeuralModel
 
@@ -115,6 +115,9 @@ def evaluate(
     items, starts = np.asarray(dataset.items), np.asarray(dataset.offsets)[users_of(dataset, positions)]
     sharded = isinstance(model, NeuralModel) and model.items.sharded
     own, done = np.arange(len(positions)) if sharded else _own(dataset, positions, max_len), 0
+    # Where a domain's items stand together, only they are scored; processes that share a table walk it in step.
+    pieces = None if apart is None or sharded else spans(torch.from_numpy(apart))
+    among = None if apart is None or pieces is None else pieces.numpy()[apart[items[positions[own]]]]
     for places, scores in answers(
         model,
         dataset,
@@ -123,6 +126,7 @@ def evaluate(
         batch_events=batch_events,
         pairs=protocol.exclude_seen,
         device=device,
+        among=among,
     ):
         rows = own[places]
         ranks = rank(

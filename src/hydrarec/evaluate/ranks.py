@@ -95,15 +95,22 @@ Range = tuple[Tensor, int, int]  # queries, and the items from here to there amo
 def _ranges(domains: Tensor | None, targets: Tensor) -> list[Range]:
     """Queries by the domain of their target; all of them together where domains do not each stand in one piece."""
     every = torch.arange(len(targets), device=targets.device)
-    if domains is None or len(domains) == 0:
+    found = None if domains is None else spans(domains)
+    if domains is None or found is None:
         return [(every, 0, 2**62)]
+    of = domains.to(targets.device)[targets].long()
+    return [(every[of == code], *found[code].tolist()) for code in of.unique().tolist()]
+
+
+def spans(domains: Tensor) -> Tensor | None:
+    """(D, 2) first row and end of each domain's items, from their codes (V,); None where they do not stand together."""
     codes, sizes = torch.unique_consecutive(domains, return_counts=True)
-    if len(codes) > len(codes.unique()):
-        return [(every, 0, len(domains))]
+    if len(codes) == 0 or len(codes) > len(codes.unique()):
+        return None
     ends = sizes.cumsum(0)
-    of = domains.to(targets.device)[targets]
-    found = zip(codes.tolist(), (ends - sizes).tolist(), ends.tolist(), strict=True)
-    return [(every[of == code], first, end) for code, first, end in found]
+    found = torch.zeros(int(codes.max()) + 1, 2, dtype=torch.int64)
+    found[codes.long()] = torch.stack([ends - sizes, ends], 1)
+    return found
 
 
 def _parts(first: int, chunk: Tensor, ranges: list[Range]) -> Iterator[tuple[Tensor, int, Tensor]]:

@@ -116,11 +116,15 @@ class NeuralModel(nn.Module, Model):
         """(n, d) hidden states of the events at these places (n,) of the batch: one pass answers many requests."""
         return self.encode(batch)[places]
 
-    def score_hidden(self, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Scores of the catalog, in chunks, given one hidden state a history (B, d)."""
+    def score_hidden(self, hidden: Tensor, among: range | None = None) -> Iterator[tuple[int, Tensor]]:
+        """Scores of the catalog, or of the rows ``among`` it, in chunks, given one hidden state a history (B, d)."""
         queries = self.queries(hidden) * self.scale
         for first, vectors in self.chunks():
-            yield first, queries @ vectors.T
+            rows = range(first, first + len(vectors))
+            if among is not None:
+                rows = range(max(first, among.start), min(rows.stop, among.stop))
+            if rows:
+                yield rows.start, queries @ vectors[rows.start - first : rows.stop - first].T
 
     def parameter_counts(self) -> dict[str, int]:
         """Numbers that training changes: of the items and of the rest."""
