@@ -4,6 +4,8 @@ Each is a folder below ``DATA``, made when it is first asked for:
 
 - ``beauty``, ``toys``, ``health``, ``clothing``: one shop; ``two``: Beauty and Toys; ``four``: all;
   ``without-beauty`` ...: the other three;
+- ``two-apart``, ``four-apart``: the same shops, and who is in several of them is somebody else in each, so that exactly
+  the questions of the single shops are asked;
 - ``cold-two``, ``cold-four``: 5 % of each catalog have no event in training (``without_cold``);
 - ``adapt-beauty-1`` ...: 1, 5 or 10 % of its users, the catalog whole; ``rest-beauty``: the users of none of these.
 
@@ -36,7 +38,7 @@ PROTOCOL = Protocol.named("loo", exclude_seen=True)
 
 def shops_of(name: str) -> tuple[str, ...]:
     """The shops in a data set that is no part of another."""
-    left_out = name.removeprefix("without-")
+    name, left_out = name.removesuffix("-apart"), name.removeprefix("without-")
     together = {"two": SHOPS[:2], "four": SHOPS, f"without-{left_out}": tuple(s for s in SHOPS if s != left_out)}
     return together.get(name, (name,))
 
@@ -54,18 +56,23 @@ def made(name: str) -> Path:
             whole = Dataset.open(made(shop))
             kept(whole, of_users(whole, percent)).save(folder)
         else:
-            tables = {shop: events_and_titles(shop) for shop in shops_of(name)}
+            apart = name.endswith("-apart")
+            tables = {shop: events_and_titles(shop, apart=apart) for shop in shops_of(name)}
             events, titles = ({shop: both[i] for shop, both in tables.items()} for i in range(2))
             prepare(events, folder, items=titles, protocol=PROTOCOL)
     return folder
 
 
-def events_and_titles(shop: str) -> tuple[pa.Table, pa.Table]:
-    """(user, item, time) in the order of the source, which tells events of one day apart; and (item, title)."""
+def events_and_titles(shop: str, *, apart: bool = False) -> tuple[pa.Table, pa.Table]:
+    """(user, item, time) in the order of the source, which tells events of one day apart; and (item, title).
+
+    Args:
+        apart: users are those of the shop alone, also where it is known who they are in others.
+    """
     folder = SOURCES / f"amazon2014-{shop}"
     events, items = (pq.read_table(folder / f"{name}.parquet") for name in ("interactions", "items"))
     users = pc.binary_join_element_wise(pa.scalar(shop), pc.cast(events["user_id"], pa.string()), ":")
-    if (folder / "users.parquet").exists():
+    if not apart and (folder / "users.parquet").exists():
         known = pq.read_table(folder / "users.parquet")
         users = known["reviewer_id"].take(pc.index_in(events["user_id"], known["user_id"].combine_chunks()))
     return (

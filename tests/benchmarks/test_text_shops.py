@@ -57,6 +57,19 @@ def test_most_questions_of_a_shop_are_asked_in_all_shops_too(sources):
     assert set(both.domains[there]) == {"beauty"}
 
 
+def test_apart_the_questions_are_those_of_the_single_shops(sources):
+    apart = opened("two-apart")
+    assert apart.n_users == 2 * USERS
+    assert shops.shops_of("four-apart") == shops.SHOPS
+    for part in ("valid", "test"):
+        both = targets_of(apart, apart.protocol, part)
+        for shop in ("beauty", "toys"):
+            own = targets_of(opened(shop), apart.protocol, part)
+            asked = sorted(zip(both.items.to_pylist(), both.events.tolist(), strict=True))
+            expected = sorted(zip(own.items.to_pylist(), own.events.tolist(), strict=True))
+            assert [each for each in asked if each[0].startswith(f"{shop}:")] == expected
+
+
 def test_chances_are_those_of_the_hash_and_even():
     digest = hashlib.sha256(b"cold beauty:100").hexdigest()
     assert shops.chances("cold", ["beauty:100"])[0] == int(digest[:16], 16) / 2**64
