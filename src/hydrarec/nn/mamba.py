@@ -88,7 +88,7 @@ class MambaHeads(nn.Module):
         return per_head(y, self.out_proj), HeadState(conv, ssm)
 
     def mix(self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
-        """U = Mamba(SiLU(x)) * RoPE(SiLU(z)) / sqrt(G).
+        """U = Mamba(SiLU(x)) * (1 + RoPE(SiLU(z))) / sqrt(G).
 
         Args:
             xz: (T, 2 G c) inputs of the history path, then of the item path.

@@ -28,12 +28,12 @@ def rotate(z: Tensor, positions: Tensor, base: float = BASE) -> Tensor:
 
 
 def interact(y: Tensor, z: Tensor, positions: Tensor, scale: float) -> Tensor:
-    """y * RoPE(SiLU(z)) * scale, all (T, G, c): where the history path meets the item path."""
+    """y * (1 + RoPE(SiLU(z))) * scale, all (T, G, c): where the history path meets the item path."""
     if gpu.usable(z):
         from hydrarec.ops.gpu.interact import interact as fused
 
         return fused(y, z, positions, scale)
-    return y * rotate(F.silu(z), positions) * scale
+    return torch.addcmul(y, y, rotate(F.silu(z), positions)) * scale
 
 
 @lru_cache(maxsize=8)

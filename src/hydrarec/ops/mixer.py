@@ -1,7 +1,7 @@
 """Everything between W_XZ and W_O of a Hydra layer with Mamba-2 heads, in one kernel.
 
-For each head: u = Mamba2(SiLU(x)) * RoPE(SiLU(z)) * scale. A piece of a history passes through all steps while it is in
-the processor's cache; only states at chunk boundaries are kept, the backward computes the rest again.
+For each head: u = Mamba2(SiLU(x)) * (1 + RoPE(SiLU(z))) * scale. A piece of a history passes through all steps while it
+is in the processor's cache; only states at chunk boundaries are kept, the backward computes the rest again.
 """
 
 from typing import Any

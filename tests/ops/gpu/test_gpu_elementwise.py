@@ -52,7 +52,7 @@ def test_interaction(shape, dtype, relative):
     positions = torch.arange(shape[0]) * 13 % 1024
     agree(
         lambda y, z: interact.interact(y, z, positions.to(y.device), 0.5),
-        lambda y, z: y * rotate(F.silu(z), positions) * 0.5,
+        lambda y, z: y * (1 + rotate(F.silu(z), positions)) * 0.5,
         [normal(*shape), normal(*shape, seed=1)],
         relative,
         dtype,
@@ -64,7 +64,7 @@ def test_interaction_turns_by_the_same_angles_as_rotate():
     positions = torch.tensor([65_535, 40_001], device=DEVICE)
     y, z = normal(2, 1, 8).float().to(DEVICE), normal(2, 1, 8, seed=1).float().to(DEVICE)
     torch.testing.assert_close(
-        interact.interact(y, z, positions, 1.0), y * rotate(F.silu(z), positions), rtol=1e-5, atol=1e-5
+        interact.interact(y, z, positions, 1.0), y * (1 + rotate(F.silu(z), positions)), rtol=1e-5, atol=1e-5
     )
 
 

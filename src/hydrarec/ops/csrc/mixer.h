@@ -168,6 +168,8 @@ inline void read_items(const MixerCall& m, int64_t g, int64_t first, int64_t eve
   activate(events, m.z.c, m.inputs(first, m.G + g), m.row_xz, s.z, m.z.c_row());
   turn(events, m.z.c, Rotation{m.table, m.positions + first}, 1, s.z, m.z.c_row());
 }
+// What a head read from the history meets the item: y (1 + z).
+INLINE vf interact(vf y, vf z) { return y + y * z; }
 
 // The rows of a chunk that the head reads, and those of `before` events before it, from column `column` on.
 inline Projected project(const MixerCall& m, const MixerWeights& w, int64_t g, int64_t first, int64_t events,
@@ -215,7 +217,7 @@ inline void mixer_forward(const MixerCall& m, const MixerWeights& w, const Stret
     for (int64_t t = 0; t < events; t++)
       for (int64_t i = 0; i < c; i += W)
         store_some(m.u + (first + t) * m.G * c + g * c + i,
-                   load(s.y + t * z.c_row() + i) * load(s.z + t * z.c_row() + i) * splat(m.scale), c - i);
+                   interact(load(s.y + t * z.c_row() + i), load(s.z + t * z.c_row() + i)) * splat(m.scale), c - i);
     carry_context(z, events, p);
   }
   if (part.leaving) memcpy(part.leaving, s.head.state, size * sizeof(float));
@@ -258,7 +260,7 @@ inline void mixer_backward_chunk(const MixerCall& m, const MixerWeights& w, int6
     for (int64_t i = 0; i < c; i += W) {
       const int64_t at = t * z.c_row() + i;
       const vf du = load_some(m.du + (first + t) * m.row_du + g * c + i, c - i) * splat(m.scale);
-      store(s.dy + at, du * load(s.z + at));
+      store(s.dy + at, interact(du, load(s.z + at)));
       store(s.z + at, du * load(s.y + at));
     }
   turn(events, c, Rotation{m.table, m.positions + first}, -1, s.z, z.c_row());

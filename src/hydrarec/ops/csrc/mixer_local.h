@@ -36,7 +36,7 @@ inline void mixer_local_back(const MixerCall& m, const MixerWeights& w, const St
     for (int64_t t = 0; t < events; t++)
       for (int64_t i = 0; i < c; i += W) {
         const vf du = load_some(m.du + (first + t) * m.row_du + part.g * c + i, c - i);
-        store(s.dy + t * z.c_row() + i, du * splat(m.scale) * load(s.z + t * z.c_row() + i));
+        store(s.dy + t * z.c_row() + i, interact(du * splat(m.scale), load(s.z + t * z.c_row() + i)));
       }
     back_to_scan(z, w, events, p, s, s.ignored);
     const Rows C{s.head.convolved + E + sizes.N, row};

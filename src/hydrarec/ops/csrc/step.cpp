@@ -188,7 +188,7 @@ struct Step {
         for (int64_t i = 0; i < users; i++)
           for (int64_t j = 0; j < z.mixer.c; j += W) {
             const int64_t at = i * z.mixer.c_row() + j;
-            store_some(s.u + i * s.u_row + g * z.mixer.c + j, load(s.y + at) * load(s.zed + at) * splat(scale),
+            store_some(s.u + i * s.u_row + g * z.mixer.c + j, interact(load(s.y + at), load(s.zed + at)) * splat(scale),
                        z.mixer.c - j);
           }
       }

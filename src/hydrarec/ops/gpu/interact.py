@@ -12,7 +12,7 @@ _NUMBERS = 1024  # pairs that a program holds
 
 
 def interact(y: Tensor, z: Tensor, positions: Tensor, scale: float, base: float = 10_000.0) -> Tensor:
-    """y * RoPE(SiLU(z)) * scale: Hydra's gate with rotary positions (Yuan 2025; Su et al. 2021).
+    """y * (1 + RoPE(SiLU(z))) * scale: Hydra's gate with rotary positions (Yuan 2025; Su et al. 2021), around one.
 
     Args:
         y: (T, G, c), c even, what the heads read from the history; on a GPU.

@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def paths(xz: Tensor, G: int, c: int, factors: Tensor) -> tuple[Tensor, Tensor]:
-    """(t, 2 G c) -> x and z (t, G, c), of which RoPE turns z; factors (t, 2c) are rows of the table of rotations."""
+    """(t, 2 G c) -> x and 1 + z (t, G, c), z turned by RoPE; factors (t, 2c) are rows of the table of rotations."""
     x, z = F.silu(xz).view(len(xz), 2, G, c).unbind(1)
-    return x, _turn(z, factors)
+    return x, _turn(z, factors).add_(1)
 
 
 def paths_backward(dx: Tensor, dz: Tensor, xz: Tensor, factors: Tensor, out: Tensor) -> None:

@@ -42,7 +42,7 @@ def _turned(z, positions, frequencies, t, g, i, known, here, zt, zg, half):
 
 @triton.jit
 def interact(y, z, positions, frequencies, out, T, G, half, yt, yg, zt, zg, scale, BT: tl.constexpr, BH: tl.constexpr):
-    """out (T, G, 2 half) = y * rotate(SiLU(z)) * scale."""
+    """out (T, G, 2 half) = y * (1 + rotate(SiLU(z))) * scale."""
     t = tl.program_id(0).to(tl.int64) * BT + tl.arange(0, BT)
     g = tl.program_id(1).to(tl.int64)
     i = tl.arange(0, BH)
@@ -54,8 +54,8 @@ def interact(y, z, positions, frequencies, out, T, G, half, yt, yg, zt, zg, scal
     y1 = tl.load(at, mask=here, other=0.0).to(tl.float32) * scale
     y2 = tl.load(at + half, mask=here, other=0.0).to(tl.float32) * scale
     at = out + (t * G + g)[:, None] * 2 * half + i[None, :]
-    tl.store(at, y1 * (s1 * cos - s2 * sin), mask=here)
-    tl.store(at + half, y2 * (s1 * sin + s2 * cos), mask=here)
+    tl.store(at, y1 * (1 + s1 * cos - s2 * sin), mask=here)
+    tl.store(at + half, y2 * (1 + s1 * sin + s2 * cos), mask=here)
 
 
 @triton.jit
@@ -75,8 +75,8 @@ def interact_backward(
     d1 = tl.load(at, mask=here, other=0.0).to(tl.float32) * scale
     d2 = tl.load(at + half, mask=here, other=0.0).to(tl.float32) * scale
     at = dy + (g * T + t)[:, None] * 2 * half + i[None, :]
-    tl.store(at, d1 * (s1 * cos - s2 * sin), mask=here)
-    tl.store(at + half, d2 * (s1 * sin + s2 * cos), mask=here)
+    tl.store(at, d1 * (1 + s1 * cos - s2 * sin), mask=here)
+    tl.store(at + half, d2 * (1 + s1 * sin + s2 * cos), mask=here)
     at = y + t[:, None] * yt + g * yg + i[None, :]
     d1 *= tl.load(at, mask=here, other=0.0).to(tl.float32)
     d2 *= tl.load(at + half, mask=here, other=0.0).to(tl.float32)
