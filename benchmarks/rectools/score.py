@@ -134,6 +134,7 @@ def result(dataset: Dataset, run: Path, data: str) -> dict[str, Any]:
         "sees_request_time": facts["sees_request_time"],
         "protocol_fields": protocol.to_dict(),
         "recipe": {"model": {"name": order["model"], **order["settings"]}, "train": {"epochs": order["epochs"]}},
+        "form": 1,
         "data": {"users": dataset.n_users, "items": dataset.n_items, "events": dataset.n_events},
         **measured.to_dict(),
         **of_queries(measured.greater, measured.ties),

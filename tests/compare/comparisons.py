@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from hydrarec.compare.settled import FORMS
 from hydrarec.compare.values import pack
 
 HEAD = """
@@ -89,6 +90,7 @@ def made_record(plan, slot, values, *, validation=0.2, users=None, seconds=100.0
         "sees_request_time": False,
         "protocol_fields": slot.table.protocol.to_dict(),
         "recipe": job.settings.to_dict(),
+        "form": FORMS.get(job.settings.name, 1),
         "data": {"users": 6040, "items": 3416, "events": 999_611},
         "curve": [[1, 0.1, 5.0, 4.0], [2, validation, 10.0, 9.0]] if neural and validation else [],
     }

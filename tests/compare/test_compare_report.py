@@ -73,6 +73,30 @@ def test_rows_that_are_not_run_here_say_so_and_are_never_missing(plan_of, tmp_pa
     assert "Not run yet" not in shown
 
 
+def test_results_of_a_model_as_it_was_are_shown_until_one_of_today_is_there(plan_of, tmp_path, capsys):
+    plan = plan_of(HEAD.replace(', "hstu"', "") + SMALL.replace("on.shop-hstu", "on.shop") + MARKOV)
+    first, markov, second = plan.slots()
+    made_record(plan, markov, [1.0] * 3 + [0.0] * 6)
+    for slot in (first, second):
+        made_record(plan, slot, [1.0] * 2 + [0.0] * 7, form=1)
+        assert plan.finished(slot) is None  # to be run again
+    (table,) = assemble(plan)
+    shown = section(table, tmp_path / "spec.toml", [])
+    assert "| small ¶ | .2222 ± .0000 |" in shown
+    assert "¶ measured before the model was changed, and to be run again." in shown
+    assert "Not run yet" not in shown
+    print_tables([table])
+    assert "~: measured before the model was changed" in capsys.readouterr().out
+
+    made_record(plan, second, [1.0] * 4 + [0.0] * 5)
+    assert plan.finished(second) is not None
+    (table,) = assemble(plan)
+    best = table.rows[0]
+    assert (best.label, best.seeds, best.former) == ("small", [2], False)
+    assert table.missing == ["shop-loo/small-1"]
+    assert "¶" not in section(table, tmp_path / "spec.toml", [])
+
+
 def test_settings_that_another_table_chose(plan_of, tmp_path):
     plan = plan_of('chosen_on = "shop-loo"\n' + HEAD.replace('"hstu"]', '"time"]') + MARKOV)
     for table in plan.tables():

@@ -6,6 +6,7 @@ from typing import Any
 from hydrarec.compare.plan import Plan
 from hydrarec.compare.quality import shares_of_time
 from hydrarec.compare.rows import Queries, Row, against, best_rival, queries_of, row_of
+from hydrarec.compare.settled import is_former
 from hydrarec.compare.spec import Table
 from hydrarec.errors import InputError
 from hydrarec.evaluate.groups import has_domains
@@ -111,18 +112,24 @@ def _table(plan: Plan, table: Table) -> Assembled | None:
 
 def _records(plan: Plan, table: Table) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
     """Results by label, of all rows, and names of those that are asked for and not there."""
-    whole = Plan(spec=plan.spec, places=plan.places)
-    records: dict[str, list[dict[str, Any]]] = {model.label: [] for model in plan.spec.model}
+    whole = Plan(spec=plan.spec, places=plan.places, former=True)
+    found: dict[str, dict[str, dict[str, Any]]] = {model.label: {} for model in plan.spec.model}
     missing = []
     asked = {slot.name for slot in plan.slots()}
     for slot in whole.slots():
         if slot.table.name != table.name or slot.trial is not None:
             continue
-        found = whole.finished(slot)
-        if found is not None:
-            records[slot.model.label].append(found)
+        result = whole.finished(slot)
+        if result is not None:
+            found[slot.model.label][slot.name] = result
         elif slot.name in asked:
             missing.append(slot.name)
+    for own in found.values():  # as a model was, and as it is today, do not make one row
+        former = [name for name, result in own.items() if is_former(result)]
+        for name in former if len(former) < len(own) else ():
+            del own[name]
+            missing += [name] if name in asked else []
+    records = {label: list(own.values()) for label, own in found.items()}
     return records, missing
 
 

@@ -90,9 +90,18 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [first, "|---" * len(head) + "|", *others, ""]
 
 
+_MARKS = (  # of rows: the mark, the attribute, and what the note says
+    ("†", "sees_request_time", "sees the time of the request"),
+    ("‡", "external", "trained by another program, under its own rule of stopping; only the evaluation is ours"),
+    ("§", "removed", "measured before its setting was removed"),
+    ("¶", "former", "measured before the model was changed, and to be run again"),
+)
+
+
 def _name(row: Row) -> str:
     title = f"**{row.title}**" if row.ours else row.title
-    return title.replace("|", "\\|") + " †" * row.sees_request_time + " ‡" * row.external + " §" * row.removed
+    marks = "".join(f" {mark}" for mark, name, _ in _MARKS if getattr(row, name))
+    return title.replace("|", "\\|") + marks
 
 
 def _accuracy(row: Row) -> list[str]:
@@ -199,12 +208,7 @@ def _notes(table: Assembled) -> list[str]:
     chosen = [f"{row.label} {', '.join(f'`{each}`' for each in row.point)}" for row in table.rows if row.point]
     if chosen:
         notes.append(f"Chosen on validation: {'; '.join(chosen)}.")
-    if any(row.sees_request_time for row in table.rows):
-        notes.append("† sees the time of the request.")
-    if any(row.external for row in table.rows):
-        notes.append("‡ trained by another program, under its own rule of stopping; only the evaluation is ours.")
-    if any(row.removed for row in table.rows):
-        notes.append("§ measured before its setting was removed.")
+    notes += [f"{mark} {said}." for mark, name, said in _MARKS if any(getattr(row, name) for row in table.rows)]
     if table.missing:
         notes.append(f"Not run yet, by seed: {_missing(table.missing)}.")
     commits = sorted({_commit(commit) for row in table.rows for commit in row.commits})

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydrarec.compare.choices import Point, counts, points, settings_of
-from hydrarec.compare.settled import without_settled
+from hydrarec.compare.settled import is_former, without_settled
 from hydrarec.compare.spec import ModelSpec, Spec, Table
 from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
@@ -61,11 +61,16 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What ``part`` of the comparison needs, in the order to run it."""
+    """What ``part`` of the comparison needs, in the order to run it.
+
+    Attributes:
+        former: whether results of models as they were once (``settled.FORMS``) count: to be shown; they are run again.
+    """
 
     spec: Spec
     places: Places
     part: Part = field(default_factory=Part)
+    former: bool = False
 
     def tables(self) -> list[Table]:
         return [table for table in self.spec.tables() if not self.part.tables or table.name in self.part.tables]
@@ -118,6 +123,8 @@ class Plan:
         if not file.exists():
             return None
         found: dict[str, Any] = read_json(file, remedy="restore it, or delete it to run again")
+        if is_former(found) and not self.former and slot.model.runs_here:
+            return None
         job = self.job(slot) if slot.model.runs_here else None
         other = _difference(found, job) if job else None
         if not slot.model.runs_here:

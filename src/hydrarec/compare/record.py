@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from safetensors.numpy import load_file
 
+from hydrarec.compare.settled import FORMS
 from hydrarec.compare.values import pack
 from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset
@@ -49,6 +50,7 @@ def record(run: Run, dataset: Dataset, about: dict[str, Any], part: Part | None)
         **{key: results.get(key) for key in COSTS},
         "protocol_fields": run.protocol.to_dict(),
         "recipe": run.settings.to_dict(),
+        "form": FORMS.get(run.settings.name, 1),
         "data": {key: run.dataset[key] for key in ("users", "items", "events")},
         **_curves(run),
     }

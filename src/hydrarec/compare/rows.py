@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hydrarec.compare.settled import is_former
 from hydrarec.compare.significance import paired_p
 from hydrarec.compare.spec import ModelSpec
 from hydrarec.compare.values import unpack
@@ -20,6 +21,7 @@ class Row:
     """A model in a table: means over its seeds.
 
     Attributes:
+        former: measured with another form of the model, see ``settled.FORMS``.
         metrics: on the test split; spread: their standard deviation over seeds (n - 1), empty with one seed.
         intervals: 95 % of the mean over seeds, users drawn, of NDCG@10, and of HR@10 where results have it.
         published: NDCG@10 in the literature; None: there is none for this table.
@@ -38,6 +40,7 @@ class Row:
     ours: bool
     external: bool
     removed: bool
+    former: bool
     sees_request_time: bool
     seeds: list[int]
     metrics: dict[str, float]
@@ -97,6 +100,7 @@ def row_of(model: ModelSpec, table: str, records: list[dict[str, Any]], queries:
         ours=model.ours,
         external=model.external,
         removed=model.removed,
+        former=any(map(is_former, records)) and model.runs_here,
         sees_request_time=records[0]["sees_request_time"],
         seeds=[found["seed"] for found in records],
         metrics={name: float(np.mean(values)) for name, values in of_seeds.items()},

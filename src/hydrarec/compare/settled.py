@@ -1,4 +1,4 @@
-"""Settings that an ablation has settled (benchmarks/tables/ablation.toml): results from before it still name them."""
+"""What results tell of the past: settings that an ablation has settled since, and a model that is another one today."""
 
 from typing import Any
 
@@ -13,6 +13,16 @@ STAYED: dict[str, dict[str, Any]] = {
         "gated_residual": False,
     }
 }
+
+# By model, its form where it is not the first: the same settings were another model before. Hydra's item path Z became
+# 1 + Z where it meets the history path.
+FORMS = {"hydra": 2}
+
+
+def is_former(found: dict[str, Any]) -> bool:
+    """Whether a result is of a form that its model no longer has."""
+    form: int = found.get("form", 1)
+    return form != FORMS.get(found.get("recipe", {}).get("model", {}).get("name", ""), 1)
 
 
 def without_settled(recipe: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,8 @@ def print_tables(tables: list[Assembled]) -> None:
             print(f"rival: {rivals}, the best on {each.rivals_by} of what is not ours")
         if any(row.sees_request_time for row in each.rows):
             print("*: sees the time of the request")
+        if any(row.former for row in each.rows):
+            print("~: measured before the model was changed, and to be run again")
         for number, machine in enumerate(each.machines, 1):
             print(f"{number}: {machine}" if several else machine)
         if each.missing:
@@ -59,7 +61,7 @@ def _cost(row: Row) -> list[Cell]:
 
 
 def _name(row: Row) -> str:
-    return row.label + "*" * row.sees_request_time
+    return row.label + "*" * row.sees_request_time + "~" * row.former
 
 
 def figure(value: float) -> str:
