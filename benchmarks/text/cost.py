@@ -3,10 +3,11 @@
     python benchmarks/text/cost.py
 
 All with titles; whoever is in several shops is somebody else in each, so
-that both sides are asked the same questions. The quality to reach in a shop is 98 % of the best validation
-NDCG@10 that its own model of 12 epochs comes to (mean over seeds). A model
-may be trained for 3, 6 or 12 epochs: for each side, the schedule counts that
-gets there at the least cost, read off the validation curve between epochs.
+that both sides are asked the same questions. The quality to reach in a shop
+is 98 % of the best validation NDCG@10 that its own model of 12 epochs comes
+to (mean over seeds). A model may be trained for 3, 6 or 12 epochs: for each
+side, the schedule counts that gets there at the least cost, read off the
+validation curve between epochs.
 
 R is the cost of the joint model, which must be good enough in every shop, as
 a share of the sum over the shops' own models. Vectors of titles are made once
