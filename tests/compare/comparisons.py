@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from hydrarec.compare.settled import FORMS
+from hydrarec.compare.forms import FORMS
 from hydrarec.compare.values import pack
 
 HEAD = """

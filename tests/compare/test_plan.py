@@ -6,7 +6,6 @@ import pytest
 from comparisons import HEAD, HYDRA, MARKOV, OTHERS, REMOVED, SMALL, made_record
 
 from hydrarec.compare.plan import Slot
-from hydrarec.compare.settled import STAYED
 from hydrarec.errors import InputError
 
 ALL = HEAD + HYDRA + SMALL + MARKOV
@@ -158,20 +157,6 @@ def test_what_is_not_run_here_is_there_when_its_file_is(plan_of, row, label):
     made_record(plan, slot, [0.5, 0.0], protocol_fields=protocol)
     with pytest.raises(InputError, match=rf"{label}-2.json was made .*\(protocol.exclude_seen was True, now False\)"):
         plan.finished(slot)
-
-
-def test_a_result_from_before_settings_were_settled_counts_with_what_stayed(plan_of):
-    plan = plan_of(ALL)
-    slot = by_name(plan)["shop-loo/small-1"]
-    found = made_record(plan, slot, [1.0])
-    found["recipe"]["model"] |= STAYED["hydra"]
-    plan.file(slot).write_text(json.dumps(found))
-    assert plan.finished(slot) is not None
-    for name, other in {"mamba": 1, "n_decays": 4, "rope": "x", "gated_residual": True}.items():
-        was = found["recipe"]["model"] | {name: other}
-        plan.file(slot).write_text(json.dumps({**found, "recipe": {**found["recipe"], "model": was}}))
-        with pytest.raises(InputError, match=f"made with other settings .*'{name}'"):
-            plan.finished(slot)
 
 
 def test_a_row_that_skips_a_table(plan_of):

@@ -20,11 +20,10 @@ def configs(draw):
         d_model=draw(st.integers(3, 16)),
         n_layers=draw(st.integers(1, 3)),
         n_heads=draw(st.integers(1, 4)),
-        d_head=draw(st.sampled_from([2, 4, 6])),
+        d_head=draw(st.sampled_from([2, 3, 6])),
         expand=draw(st.integers(1, 2)),
         d_state=draw(st.integers(1, 8)),
         d_conv=draw(st.integers(1, 4)),
-        period=draw(st.sampled_from([3, 16, 1024])),  # shorter than the histories, too
         ffn=draw(st.sampled_from([0, 2])),
         output_projection=draw(st.booleans()),
     )
@@ -84,8 +83,8 @@ def test_whole_chunks_and_steps_agree(config, lengths, data):
     same(in_rounds(encoder, rows, [list(range(length + 1)) for length in lengths]), whole)
 
 
-def test_a_history_far_longer_than_the_period():
-    config = small_config(period=50)
+def test_long_histories_in_pieces():
+    config = small_config()
     encoder, rows = make(config), histories(config, [260, 133])
     whole = encode(encoder, rows)
     same(in_rounds(encoder, rows, [[0, 1, 50, 51, 200, 260], [0, 99, 100, 133]]), whole)

@@ -78,7 +78,7 @@ def test_segments_hold_every_event_once_longest_history_first(lengths, size):
 )
 @settings(max_examples=20)
 def test_recomputed_in_segments_loss_and_gradients_are_those_of_the_whole(lengths, size, carried):
-    model, batch = hydra(period=16), histories(lengths)
+    model, batch = hydra(), histories(lengths)
     state = model.resume(histories([3] * len(lengths), seed=1), None)[1].detach() if carried else None
     expected = learned(model, batch, state, model.resume)
     same(learned(model, batch, state, lambda b, s: model.resume_recomputing(b, s, size)), expected)

@@ -21,7 +21,7 @@ SCAN = ("x", "dt", "A", "B", "C", "offsets", "state", "keep")
 CONV = ("x", "weight", "bias", "offsets", "state")
 MIXER = (
     *("xz", "in_proj", "out_proj", "conv_weight", "conv_bias", "skip", "norm", "A", "dt_bias"),
-    *("offsets", "positions", "table", "conv_state", "state", "scale", "keep"),
+    *("offsets", "conv_state", "state", "scale", "keep"),
 )
 FORWARD = {
     "mamba1_scan": (kernel_scan, SCAN, lambda: scan_arguments(1, True)),
@@ -92,12 +92,6 @@ def test_no_floats_but_single_precision_on_the_cpu(name):
         ("mixer", "A", rows(2), "A has shape"),
         ("mixer", "conv_weight", rows(2, 16, 5), "taps"),
         ("mixer", "norm", rows(2, 9), "norm has shape"),
-        ("mixer", "positions", torch.full((T,), 9), "positions run from 9 to 9"),
-        ("mixer", "positions", torch.full((T,), -1), "positions run from -1"),
-        ("mixer", "positions", torch.zeros(T - 1, dtype=torch.int64), "positions has shape"),
-        ("mixer", "positions", torch.zeros(T), "positions must be a vector of int64"),
-        ("mixer", "table", rows(9, 6), "table has shape"),
-        ("mixer", "table", rows(0, 12), "table has 0 rows"),
         ("mixer", "conv_state", rows(3, 2, 2, 16), "conv_state has shape"),
         ("mixer", "state", rows(3, 2, 10, 4), "state has shape"),
     ],

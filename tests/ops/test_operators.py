@@ -32,8 +32,7 @@ def conv_arguments(begun=True):
 
 def mixer_arguments(keep, begun=True):
     xz, *weights, conv_state, state = test_mixer.problem(SIZES).values()
-    where = offsets_of(SIZES), test_mixer.places(SIZES), test_mixer.table_of(6)
-    return xz, *weights, *where, *((conv_state, state) if begun else (None, None)), 0.5, keep
+    return xz, *weights, offsets_of(SIZES), *((conv_state, state) if begun else (None, None)), 0.5, keep
 
 
 def rows(*shape):
@@ -93,7 +92,7 @@ def conv_backward_call(begun):
 def mixer_backward_call(begun):
     arguments = mixer_arguments(True, begun=begun)
     *results, bounds = mixer(*arguments)
-    return mixer_backward, (*results, arguments[0], list(arguments[1:9]), *arguments[9:14], bounds, arguments[14])
+    return mixer_backward, (*results, arguments[0], list(arguments[1:9]), *arguments[9:12], bounds, arguments[12])
 
 
 BACKWARD = {

@@ -16,7 +16,7 @@ from hydrarec.train.encode import encoder
 from hydrarec.train.log import Log
 from hydrarec.train.loop import Fit
 
-MODEL = {"d_model": 8, "n_layers": 2, "n_heads": 2, "d_state": 4, "period": 5}
+MODEL = {"d_model": 8, "n_layers": 2, "n_heads": 2, "d_state": 4}
 ITEMS = 6
 LENGTHS = [23, 4, 2, 41, 12, 1, 8, 17]
 DATA = dataset_of([[(user + t * t) % ITEMS for t in range(length)] for user, length in enumerate(LENGTHS)])

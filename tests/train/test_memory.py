@@ -16,7 +16,7 @@ ITEMS = 9
 
 def make():
     torch.manual_seed(0)
-    return Hydra(HydraConfig(d_model=8, n_layers=2, n_heads=2, d_state=4, period=4, dropout=0.0), ITEMS).eval()
+    return Hydra(HydraConfig(d_model=8, n_layers=2, n_heads=2, d_state=4, dropout=0.0), ITEMS).eval()
 
 
 def shop(lengths):

@@ -37,11 +37,10 @@ def test_defaults():
     assert protocol == {}
 
 
-def test_positions_repeat_with_the_training_window():
-    assert resolve()[0].model.period == 200
-    assert resolve(overrides=["train.max_len=50"])[0].model.period == 50
-    assert resolve(overrides=["train.max_len=50", "model.period=30"])[0].model.period == 30
-    assert resolve(overrides=["train.max_len=0"])[0].model.period == 1024
+def test_a_table_of_positions_is_as_long_as_the_training_window():
+    assert resolve(model="sasrec")[0].model.max_len == 200
+    assert resolve(model="sasrec", overrides=["train.max_len=50"])[0].model.max_len == 50
+    assert resolve(model="sasrec", overrides=["train.max_len=50", "model.max_len=80"])[0].model.max_len == 80
     assert resolve(model="markov")[0].train.max_len == 200
 
 

@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hydrarec.compare.forms import is_former
 from hydrarec.compare.plan import Plan
 from hydrarec.compare.quality import shares_of_time
 from hydrarec.compare.rows import Queries, Row, against, best_rival, queries_of, row_of
-from hydrarec.compare.settled import is_former
 from hydrarec.compare.spec import Table
 from hydrarec.errors import InputError
 from hydrarec.evaluate.groups import has_domains

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydrarec.compare.choices import Point, counts, points, settings_of
-from hydrarec.compare.settled import is_former, without_settled
+from hydrarec.compare.forms import is_former
 from hydrarec.compare.spec import ModelSpec, Spec, Table
 from hydrarec.data.protocol import Protocol
 from hydrarec.errors import InputError
@@ -64,7 +64,7 @@ class Plan:
     """What ``part`` of the comparison needs, in the order to run it.
 
     Attributes:
-        former: whether results of models as they were once (``settled.FORMS``) count: to be shown; they are run again.
+        former: whether results of models as they were once (``forms.FORMS``) count: to be shown; they are run again.
     """
 
     spec: Spec
@@ -123,11 +123,13 @@ class Plan:
         if not file.exists():
             return None
         found: dict[str, Any] = read_json(file, remedy="restore it, or delete it to run again")
-        if is_former(found) and not self.former and slot.model.runs_here:
+        former = slot.model.runs_here and is_former(found)
+        if former and not self.former:
             return None
-        job = self.job(slot) if slot.model.runs_here else None
-        other = _difference(found, job) if job else None
-        if not slot.model.runs_here:
+        if slot.model.runs_here and not former:  # whose settings were others
+            job = self.job(slot)
+            other = _difference(found, job) if job else None
+        else:
             other = _other_protocol(found, slot.table.protocol)
         if other:
             raise InputError(f"{file} was made with other settings ({other}); delete it to run again")
@@ -172,7 +174,7 @@ class Plan:
 def _difference(found: dict[str, Any], job: Job) -> str | None:
     """The first setting in which a result is another run than ``job``."""
     try:
-        made = Settings.from_dict(without_settled(found["recipe"]), "recipe").to_dict()
+        made = Settings.from_dict(found["recipe"], "recipe").to_dict()
     except (InputError, KeyError, TypeError) as error:
         return str(error)
     return difference(made, job.settings.to_dict()) or _other_protocol(found, job.slot.table.protocol)

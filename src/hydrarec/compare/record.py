@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from safetensors.numpy import load_file
 
-from hydrarec.compare.settled import FORMS
+from hydrarec.compare.forms import FORMS
 from hydrarec.compare.values import pack
 from hydrarec.data.split import Split, split
 from hydrarec.data.store import Dataset

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hydrarec.compare.settled import is_former
+from hydrarec.compare.forms import is_former
 from hydrarec.compare.significance import paired_p
 from hydrarec.compare.spec import ModelSpec
 from hydrarec.compare.values import unpack
@@ -21,7 +21,7 @@ class Row:
     """A model in a table: means over its seeds.
 
     Attributes:
-        former: measured with another form of the model, see ``settled.FORMS``.
+        former: measured with another form of the model, see ``forms.FORMS``.
         metrics: on the test split; spread: their standard deviation over seeds (n - 1), empty with one seed.
         intervals: 95 % of the mean over seeds, users drawn, of NDCG@10, and of HR@10 where results have it.
         published: NDCG@10 in the literature; None: there is none for this table.

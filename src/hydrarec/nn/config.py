@@ -13,12 +13,10 @@ class EncoderConfig:
         d_model: width d of item vectors and hidden states.
         n_layers: Hydra layers.
         n_heads: latent subspaces v.
-        d_head: latent width c of a head; None is d_model / n_heads. Even: RoPE turns pairs of channels.
+        d_head: latent width c of a head; None is d_model / n_heads.
         expand: inner width of a head's Mamba is E = expand * c.
         d_state: state size N of a channel.
         d_conv: taps of the causal convolution.
-        period: positions repeat after so many events; longer than the training window, it would let a stream meet
-            positions that training never did. Settings take the window (``train.max_len``) unless it is given.
         ffn: width of the feed-forward part as a multiple of d; 0 leaves it out.
         output_projection: RMSNorm and a linear map after the last layer. Without it the residual path carries an
             item's own vector straight to the scorer, where it is most similar to itself.
@@ -34,7 +32,6 @@ class EncoderConfig:
     expand: int = 2
     d_state: int = 16
     d_conv: int = 4
-    period: int = 1024
     ffn: float = 2.0
     output_projection: bool = True
     time_heads: int = 8
@@ -56,14 +53,12 @@ class EncoderConfig:
         return max(1, 2 * self.d_model // max(1, self.time_heads))
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "n_layers", "n_heads", "d_head", "expand", "d_state", "d_conv", "period"):
+        for name in ("d_model", "n_layers", "n_heads", "d_head", "expand", "d_state", "d_conv"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, not {value}")
         if self.d_head is None and self.d_model % self.n_heads:
             raise InputError(f"n_heads={self.n_heads} must divide d_model={self.d_model}, or d_head must be given")
-        if self.latent % 2:
-            raise InputError(f"RoPE needs an even latent width, not {self.latent}")
         for name in ("ffn", "time_heads"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}")

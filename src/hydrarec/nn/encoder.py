@@ -11,7 +11,6 @@ from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.layer import HydraLayer
 from hydrarec.nn.mamba import HeadState
 from hydrarec.nn.norm import RMSNorm
-from hydrarec.nn.rope import positions_of
 from hydrarec.nn.state import EncoderState
 from hydrarec.nn.step import Stepper, fits, step_by_layers
 from hydrarec.nn.time import Gaps, TimeFeatures
@@ -73,7 +72,6 @@ class HydraEncoder(nn.Module):
             h (T, d): h[t] has seen the events of its user up to and including t. And the new state.
         """
         start = torch.zeros_like(batch.offsets[1:]) if state is None else state.position
-        positions = positions_of(batch.offsets, start, self.config.period)
         gaps = Gaps.of(batch, state) if self.time is not None else None
         if self.time is not None:
             x = x + self.time(gaps)
@@ -84,7 +82,7 @@ class HydraEncoder(nn.Module):
                 h, remembered = self.time_heads[i](h, gaps, batch.offsets, None if state is None else state.timed[:, i])
                 timed.append(remembered)
             before = None if state is None else HeadState(state.conv[:, i], state.ssm[:, i])
-            h, after = layer(h, positions, batch.offsets, before)
+            h, after = layer(h, batch.offsets, before)
             states.append(after)
         h = self._output(h)
         state = self.initial_state(batch.n_users) if state is None else state

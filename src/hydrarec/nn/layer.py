@@ -20,9 +20,10 @@ from hydrarec.ops import (
 class HydraLayer(nn.Module):
     """Multi-head latent Mamba (Yuan 2025, arXiv 2504.07398).
 
-    X = split(SiLU(n W_X)), Z = RoPE(SiLU(n W_Z)) with n = RMSNorm(h); Y_i = Mamba_i(X_i);
+    X = split(SiLU(n W_X)), Z = SiLU(n W_Z) with n = RMSNorm(h); Y_i = Mamba_i(X_i);
     h' = h + Dropout(concat(Y_i) * (1 + Z) / sqrt(v) W_O); h'' = h' + Dropout(SwiGLU(RMSNorm(h'))).
-    Summaries of the paper have Z where 1 + Z stands; with the latter it learns faster and is more accurate.
+    Summaries of the paper have RoPE(Z) where 1 + Z stands. Around one it learns faster and is more accurate; and the
+    rotary positions, which repeat in an endless stream and which Mamba does without, made it no better.
     W_X and W_Z stand side by side in one matrix, ``w_xz``.
     """
 
@@ -39,16 +40,14 @@ class HydraLayer(nn.Module):
         if self.ffn is not None:
             self.ffn_norm = RMSNorm(d)
 
-    def forward(
-        self, h: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None
-    ) -> tuple[Tensor, HeadState]:
-        """h (T, d), positions (T,) below the period -> (T, d) and the heads' state."""
+    def forward(self, h: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+        """h (T, d) -> (T, d), and the heads' state."""
         if projection_fits(h):
             xz = norm_linear(h, self.norm.weight, self.w_xz.weight, self.norm.eps)
-            u, state = self.heads.mix(xz, positions, offsets, state)
+            u, state = self.heads.mix(xz, offsets, state)
             h = linear_residual(h, u, self.w_o.weight, *self._mask())
         else:
-            u, state = self.heads.mix(self.w_xz(self.norm(h)), positions, offsets, state)
+            u, state = self.heads.mix(self.w_xz(self.norm(h)), offsets, state)
             h = dropout_add(h, self.w_o(u), self.p, self.training)
         return self._feed_forward(h), state
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydrarec.nn.config import EncoderConfig
-from hydrarec.nn.rope import interact, rotation_table
 from hydrarec.ops import (
     causal_conv_silu,
     gated_rms_norm,
+    interact,
     mixer,
     mixer_fits,
     plain_mixer,
@@ -59,7 +59,7 @@ class MambaHeads(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         G, c, E, N, K = config.n_heads, config.latent, config.inner, config.d_state, config.d_conv
-        self.period, self.scale = config.period, 1 / math.sqrt(G)
+        self.scale = 1 / math.sqrt(G)
         self.inner, self.d_state = E, N
         self.in_proj = head_weight(G, c, 2 * E + 2 * N + 1)
         bound = 1 / math.sqrt(K)
@@ -87,12 +87,11 @@ class MambaHeads(nn.Module):
         y = gated_rms_norm(torch.addcmul(y, values, self.skip), gate, self.norm, 1e-5)
         return per_head(y, self.out_proj), HeadState(conv, ssm)
 
-    def mix(self, xz: Tensor, positions: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
-        """U = Mamba(SiLU(x)) * (1 + RoPE(SiLU(z))) / sqrt(G).
+    def mix(self, xz: Tensor, offsets: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+        """U = Mamba(SiLU(x)) * (1 + SiLU(z)) / sqrt(G).
 
         Args:
             xz: (T, 2 G c) inputs of the history path, then of the item path.
-            positions: (T,) int64, below the period.
 
         Returns:
             (T, G c), and the state.
@@ -102,11 +101,11 @@ class MambaHeads(nn.Module):
         if not compiled and not plain_mixer_fits(xz, offsets):
             x, z = xz.unflatten(1, (2, G, c)).unbind(1)
             y, state = self(F.silu(x), offsets, state)
-            return interact(y, z, positions, self.scale).flatten(1), state
+            return interact(y, z, self.scale).flatten(1), state
         given = (None, None) if state is None else (state.conv, state.ssm)
         dtype = torch.promote_types(xz.dtype, torch.float32)
         weights = (self.in_proj, self.out_proj, self.conv_weight, self.conv_bias, self.skip, self.norm)
-        where = offsets, positions, rotation_table(self.period, c, dtype), *given, self.scale
+        where = offsets, *given, self.scale
         inputs = xz.to(dtype), *weights, -self.A_log.exp(), self.dt_bias, *where
         u, conv, ssm = mixer(*inputs, torch.is_grad_enabled())[:3] if compiled else plain_mixer(*inputs)
         return u, HeadState(conv, ssm)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from hydrarec.data.batch import Batch
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.layer import HydraLayer
-from hydrarec.nn.rope import rotation_table
 from hydrarec.nn.state import EncoderState
 from hydrarec.nn.time import Gaps
 from hydrarec.nn.time_heads import TimeHeads
@@ -31,7 +30,6 @@ class Stepper:
         self.encoder, self.parameters = encoder, list(encoder.parameters())
         self.sizes = list(map(int, astuple(_sizes(encoder))))
         self.scale = cast(HydraLayer, encoder.layers[0]).heads.scale
-        self.table = rotation_table(encoder.config.period, encoder.config.latent)
         self._packed = torch.empty(0)
         self._versions: list[int] = []
 
@@ -45,7 +43,7 @@ class Stepper:
         x = x.float().contiguous()
         since, until = (_NONE, _NONE) if gaps is None else (gaps.since.float(), gaps.until.float())
         before = (state.position, state.conv, state.ssm, state.timed, state.hidden)
-        run_step((self._packed, x, self.table, since, until, *before), self.sizes, self.scale)
+        run_step((self._packed, x, since, until, *before), self.sizes, self.scale)
         return state.hidden
 
 
@@ -78,7 +76,6 @@ def _sizes(encoder: "HydraEncoder") -> StepSizes:
         d_conv=config.d_conv,
         ffn=round(config.ffn * config.d_model),
         output=config.output_projection,
-        period=config.period,
         time_heads=config.time_heads if encoder.time_heads else 0,
         time_width=config.time_width,
     )

@@ -1,7 +1,7 @@
 """Pure tensor functions over packed histories: no files, no trainers, no processes."""
 
 from hydrarec.ops.conv import causal_conv, causal_conv_silu
-from hydrarec.ops.elementwise import draw_seed, dropout, dropout_add, gated_rms_norm, rms_norm, silu_mul
+from hydrarec.ops.elementwise import draw_seed, dropout, dropout_add, gated_rms_norm, interact, rms_norm, silu_mul
 from hydrarec.ops.feed_forward import feed_forward, feed_forward_fits
 from hydrarec.ops.library import kernels
 from hydrarec.ops.mixer import mixer, mixer_fits
@@ -20,6 +20,7 @@ __all__ = [
     "feed_forward",
     "feed_forward_fits",
     "gated_rms_norm",
+    "interact",
     "kernels",
     "linear_residual",
     "mixer",

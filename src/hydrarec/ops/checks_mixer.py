@@ -20,8 +20,6 @@ def check_mixer(
     xz: Tensor,
     weights: Sequence[Tensor],
     offsets: Tensor,
-    positions: Tensor,
-    table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
 ) -> None:
@@ -30,7 +28,7 @@ def check_mixer(
         raise ValueError(f"weights has {len(weights)} tensors, expected {', '.join(WEIGHTS)}")
     named = dict(zip(WEIGHTS, weights, strict=True))
     check_single(xz=xz, **named, conv_state=conv_state, state=state)
-    check_on_cpu(offsets=offsets, positions=positions)
+    check_on_cpu(offsets=offsets)
     check_dims("xz", xz, 2)
     check_dims("in_proj", named["in_proj"], 3)
     check_dims("conv_weight", named["conv_weight"], 3)
@@ -42,7 +40,6 @@ def check_mixer(
     U, E = offsets.numel() - 1, weights[1].shape[1]
     F, K = weights[2].shape[1:]
     check_shapes({"conv_state": (conv_state, (U, K - 1, G, F)), "state": (state, (U, G, E, (F - E) // 2))})
-    check_rotation(positions, table, xz.shape[0], c)
 
 
 def check_sizes(named: dict[str, Tensor]) -> None:
@@ -57,15 +54,3 @@ def check_sizes(named: dict[str, Tensor]) -> None:
     shapes = {"out_proj": (G, E, c), "conv_weight": (G, F, K), "conv_bias": (G, F), "skip": (G, E), "norm": (G, E)}
     shapes |= {"A": (G, 1), "dt_bias": (G, 1)}
     check_shapes({name: (named[name], shape) for name, shape in shapes.items()})
-
-
-def check_rotation(positions: Tensor, table: Tensor, T: int, c: int) -> None:
-    """Channels are pairs, and every position is a row of the table."""
-    if c % 2:
-        raise ValueError(f"RoPE turns pairs of channels, xz has {c} a head")
-    check_single(table=table)
-    check_dims("table", table, 2)
-    check_shapes({"positions": (positions, (T,)), "table": (table, (table.shape[0], 2 * c))})
-    if T and not 0 <= int(positions.min()) <= int(positions.max()) < table.shape[0]:
-        low, high = int(positions.min()), int(positions.max())
-        raise ValueError(f"positions run from {low} to {high}, but table has {table.shape[0]} rows")

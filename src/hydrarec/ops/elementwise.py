@@ -1,4 +1,4 @@
-"""What is left beside matrix products, each in one pass over memory: RMSNorm, SiLU(gate) * up, residual with dropout.
+"""What is left beside matrix products, each in one pass over memory: norms, gates, residual with dropout.
 
 Every function takes its kernel where that fits and plain PyTorch otherwise; both give the same, dropout's mask apart.
 """
@@ -37,6 +37,15 @@ def gated_rms_norm(y: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tenso
 
         return fused(y, gate, weight, eps)
     return F.rms_norm(y * F.silu(gate), weight.shape[1:], eps=eps) * weight
+
+
+def interact(y: Tensor, z: Tensor, scale: float) -> Tensor:
+    """y * (1 + SiLU(z)) * scale, all (T, G, c): where the history path meets the item path."""
+    if gpu.usable(z):
+        from hydrarec.ops.gpu.interact import interact as fused
+
+        return fused(y, z, scale)
+    return torch.addcmul(y, y, F.silu(z)) * scale
 
 
 def silu_mul(gate_up: Tensor) -> Tensor:

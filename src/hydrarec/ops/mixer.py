@@ -1,6 +1,6 @@
 """Everything between W_XZ and W_O of a Hydra layer with Mamba-2 heads, in one kernel.
 
-For each head: u = Mamba2(SiLU(x)) * (1 + RoPE(SiLU(z))) * scale. A piece of a history passes through all steps while it
+For each head: u = Mamba2(SiLU(x)) * (1 + SiLU(z)) * scale. A piece of a history passes through all steps while it
 is in the processor's cache; only states at chunk boundaries are kept, the backward computes the rest again.
 """
 
@@ -32,8 +32,6 @@ def mixer(
     A: Tensor,
     dt_bias: Tensor,
     offsets: Tensor,
-    positions: Tensor,
-    table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
     scale: float,
@@ -48,8 +46,7 @@ def mixer(
         conv_weight: (G, E + 2N, K), K from 1 to 4. conv_bias: (G, E + 2N).
         skip: (G, E), D in the papers. norm: (G, E), gain of the RMSNorm behind the gate.
         A: (G, 1), negative. dt_bias: (G, 1).
-        offsets: (U+1,) int64. positions: (T,) int64, rows of ``table``.
-        table: (P, 2c), see ``hydrarec.nn.rope.rotation_table``.
+        offsets: (U+1,) int64.
         conv_state: (U, K-1, G, E + 2N). state: (U, G, E, N). None is zeros.
         scale: of the interaction.
         keep: keep what the backward needs.
@@ -58,14 +55,14 @@ def mixer(
         u (T, G c), the new conv_state and state, and the states at chunk boundaries (a matter of the backward).
     """
     weights = (in_proj, out_proj, conv_weight, conv_bias, skip, norm, A, dt_bias)
-    check_mixer(xz, weights, offsets, positions, table, conv_state, state)
+    check_mixer(xz, weights, offsets, conv_state, state)
     xz = _dense(xz)
     sizes, starts = _sizes(xz, weights, offsets)
     T, U, G, c, E, N, K = sizes[:7]
     u = xz.new_empty(T, G * c)
     conv_final, final = xz.new_empty(U, K - 1, G, E + 2 * N), xz.new_empty(U, G, E, N)
     bounds = xz.new_empty(int(starts[-1]) if keep else 0, G, _state_size(E, N))
-    tensors = _tensors(xz, weights, offsets, starts, positions, table, conv_state, state, bounds if keep else None)
+    tensors = _tensors(xz, weights, offsets, starts, conv_state, state, bounds if keep else None)
     required_kernels().call("mixer_forward", sizes, tensors, (u, conv_final, final), scale, torch.get_num_threads())
     return u, conv_final, final, bounds
 
@@ -78,15 +75,13 @@ def mixer_backward(
     xz: Tensor,
     weights: list[Tensor],
     offsets: Tensor,
-    positions: Tensor,
-    table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
     bounds: Tensor,
     scale: float,
 ) -> list[Tensor]:
     """Gradients of ``mixer``: of xz, conv_state, state (empty where that is None), then of the eight weights."""
-    check_mixer(xz, weights, offsets, positions, table, conv_state, state)
+    check_mixer(xz, weights, offsets, conv_state, state)
     check_like("du", du, (xz.shape[0], weights[0].shape[0] * weights[0].shape[1]))
     xz, du = _dense(xz), _dense(du)
     sizes, starts = _sizes(xz, weights, offsets, du)
@@ -97,7 +92,7 @@ def mixer_backward(
     dxz = xz.new_empty(xz.shape)
     states = [xz.new_empty(0) if s is None else xz.new_empty(s.shape) for s in (conv_state, state)]
     gradients = [torch.zeros_like(w, memory_format=torch.contiguous_format) for w in weights]
-    tensors = _tensors(xz, weights, offsets, starts, positions, table, conv_state, state, bounds)
+    tensors = _tensors(xz, weights, offsets, starts, conv_state, state, bounds)
     outputs = [dxz, *(g if g.numel() else None for g in states), *gradients]
     from_states = [g if g.numel() else None for g in (dconv_final.contiguous(), dfinal.contiguous())]
     required_kernels().call(
@@ -115,17 +110,14 @@ def _tensors(
     weights: "tuple[Tensor, ...] | list[Tensor]",
     offsets: Tensor,
     starts: Tensor,
-    positions: Tensor,
-    table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
     bounds: Tensor | None,
 ) -> list[Tensor | None]:
     """In the kernel's order."""
     states = (None if s is None else s.contiguous() for s in (conv_state, state))
-    given = (t.contiguous() for t in (positions, table))
     kept = None if bounds is None else bounds.contiguous()
-    return [offsets.contiguous(), starts, *given, xz, *(w.contiguous() for w in weights), *states, kept]
+    return [offsets.contiguous(), starts, xz, *(w.contiguous() for w in weights), *states, kept]
 
 
 def _sizes(
@@ -145,8 +137,8 @@ def _state_size(E: int, N: int) -> int:
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     xz, *rest = inputs
-    weights, (offsets, positions, table, conv_state, state), (scale, keep) = rest[:8], rest[8:13], rest[13:]
-    ctx.save_for_backward(xz, *weights, offsets, positions, table, conv_state, state, output[3])
+    weights, (offsets, conv_state, state), (scale, keep) = rest[:8], rest[8:11], rest[11:]
+    ctx.save_for_backward(xz, *weights, offsets, conv_state, state, output[3])
     ctx.scale = scale
     ctx.kept = keep
     ctx.mark_non_differentiable(output[3])
@@ -157,10 +149,10 @@ def _backward(ctx: Any, du: Tensor, dconv_final: Tensor, dfinal: Tensor, _: Tens
         raise RuntimeError("hydrarec::mixer was called without keep=True, which its gradient needs")
     xz, *rest = ctx.saved_tensors
     weights, given = list(rest[:8]), rest[8:]
-    conv_state, state = given[3:5]
+    conv_state, state = given[1:3]
     dxz, dconv, dstate, *gradients = mixer_backward(du, dconv_final, dfinal, xz, weights, *given, ctx.scale)
     states = (None if before is None else g for before, g in ((conv_state, dconv), (state, dstate)))
-    return dxz, *gradients, None, None, None, *states, None, None
+    return dxz, *gradients, None, *states, None, None
 
 
 mixer.register_autograd(_backward, setup_context=_setup)
@@ -178,8 +170,6 @@ def _(
     A: Tensor,
     dt_bias: Tensor,
     offsets: Tensor,
-    positions: Tensor,
-    table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
     scale: float,
@@ -200,8 +190,6 @@ def _(
     xz: Tensor,
     weights: list[Tensor],
     offsets: Tensor,
-    positions: Tensor,
-    table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
     bounds: Tensor,

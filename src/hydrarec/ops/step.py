@@ -10,7 +10,7 @@ from hydrarec.ops.library import required_kernels
 from hydrarec.ops.operators import operator
 
 HEADS_MOST = 64  # as in csrc/step.cpp
-_NAMES = ("packed", "x", "table", "since", "until", "position", "conv", "ssm", "timed", "hidden")
+_NAMES = ("packed", "x", "since", "until", "position", "conv", "ssm", "timed", "hidden")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,6 @@ class StepSizes:
         d_model: d. n_layers: M. n_heads: G. latent: c. inner: E. d_state: N. d_conv: K.
         ffn: hidden width of the feed-forward part, 0 for none.
         output: whether an output projection follows.
-        period: of positions.
         time_heads: of each layer, 0 for none. time_width: of each.
     """
 
@@ -34,7 +33,6 @@ class StepSizes:
     d_conv: int
     ffn: int
     output: bool
-    period: int
     time_heads: int
     time_width: int
 
@@ -43,7 +41,6 @@ class StepSizes:
 def step_(
     packed: Tensor,
     x: Tensor,
-    table: Tensor,
     since: Tensor,
     until: Tensor,
     position: Tensor,
@@ -59,21 +56,19 @@ def step_(
     Args:
         packed: ``pack`` of the encoder's weights.
         x: (U, d) float32 item vectors.
-        table: (period, 2c), see ``hydrarec.nn.rope.rotation_table``.
         since: (U,) float32 seconds since each user's event before. until: (U,) until the request. For time heads.
         position: (U,) int64. conv: (U, M, K-1, G, F). ssm: (U, M, G, E, N). timed: (U, M, time heads, width + 1).
         hidden: (U, d). Dense, float32.
         sizes: the values of ``StepSizes``.
         scale: of the interaction.
     """
-    run_step((packed, x, table, since, until, position, conv, ssm, timed, hidden), sizes, scale)
+    run_step((packed, x, since, until, position, conv, ssm, timed, hidden), sizes, scale)
 
 
 @step_.register_fake
 def _(
     packed: Tensor,
     x: Tensor,
-    table: Tensor,
     since: Tensor,
     until: Tensor,
     position: Tensor,
@@ -95,16 +90,15 @@ def run_step(tensors: tuple[Tensor, ...], sizes: list[int], scale: float) -> Non
 
 def _check(tensors: tuple[Tensor, ...], sizes: list[int]) -> None:
     """Raise a ``ValueError`` for what would be read or written out of bounds: states are updated where they lie."""
-    if len(sizes) != 12 or min(sizes[:7]) < 1 or min(sizes) < 0:
+    if len(sizes) != 11 or min(sizes[:7]) < 1 or min(sizes) < 0:
         raise ValueError(f"sizes {sizes} are not those of an encoder")
-    d, layers, G, c, E, N, K, _, _, period, heads, width = sizes
-    if K > 4 or G > HEADS_MOST or c % 2 or period < 1 or (heads and not width):
+    d, layers, G, _, E, N, K, _, _, heads, width = sizes
+    if K > 4 or G > HEADS_MOST or (heads and not width):
         raise ValueError(f"the kernel does not take an encoder of sizes {sizes}")
     U = tensors[1].shape[0]
     needed = (
         _packed_size(tuple(sizes)),
         U * d,
-        period * 2 * c,
         U if heads else 0,
         U if heads else 0,
         U,

@@ -27,7 +27,7 @@ from hydrarec.models.registry import model_classes
 from hydrarec.train.settings import Settings
 
 FORMAT = "hydrarec-run"
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)

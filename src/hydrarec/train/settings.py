@@ -112,22 +112,19 @@ def resolve(
 
 
 def _in_window(model: Any, given: Mapping[str, Any], window: int) -> Any:
-    """The model's settings with positions for a window of so many events, where they are not ``given``; 0: any number.
+    """The model's settings with a table of positions for a window of so many events, where it has one not ``given``.
 
     Raises:
         InputError: the model has a table of positions and nothing says how long.
     """
-    for name in ("period", "max_len"):
-        if not hasattr(model, name) or name in given:
-            continue
-        if window:
-            model = replace(model, **{name: window})
-        elif name == "max_len":
-            raise InputError(
-                "train.max_len=0 reads whole histories, and this model has a table of positions: "
-                "give model.max_len, the events of the longest history"
-            )
-    return model
+    if not hasattr(model, "max_len") or "max_len" in given:
+        return model
+    if not window:
+        raise InputError(
+            "train.max_len=0 reads whole histories, and this model has a table of positions: "
+            "give model.max_len, the events of the longest history"
+        )
+    return replace(model, max_len=window)
 
 
 def choose_protocol(stored: Protocol, name: str | None, fields: dict[str, Any]) -> Protocol:

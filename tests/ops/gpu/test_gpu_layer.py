@@ -8,7 +8,6 @@ from support import close, offsets_of, small_config
 from hydrarec.nn.layer import HydraLayer
 from hydrarec.nn.mamba import HeadState, per_head
 from hydrarec.nn.mamba1 import Mamba1
-from hydrarec.nn.rope import positions_of
 from hydrarec.ops.gpu.conv import causal_conv_silu
 from hydrarec.ops.gpu.interact import interact
 from hydrarec.ops.gpu.mamba1 import scan_mamba1
@@ -42,13 +41,13 @@ def fused_heads(heads, x, offsets, state):
     return per_head(y, heads.out_proj), HeadState(conv, ssm)
 
 
-def fused(layer, h, positions, offsets, state):
+def fused(layer, h, offsets, state):
     normed = rms_norm(h, layer.norm.weight, 1e-6)
     G, c = layer.heads.in_proj.shape[:2]
     x, z = layer.w_xz(normed).unflatten(1, (2, G, c)).unbind(1)
     x = F.silu(x)
     y, state = fused_heads(layer.heads, x, offsets, state)
-    h = h + layer.w_o(interact(y, z, positions, layer.heads.scale).flatten(1))
+    h = h + layer.w_o(interact(y, z, layer.heads.scale).flatten(1))
     normed = rms_norm(h, layer.ffn_norm.weight, 1e-6)
     return h + layer.ffn.down(swiglu(layer.ffn.gate_up(normed))), state
 
@@ -66,8 +65,7 @@ def test_fused_layer():
         like = next(layer.parameters())
         h, conv, ssm = (v.to(like).requires_grad_() for v in inputs)
         offsets = offsets_of(lengths).to(like.device)
-        positions = positions_of(offsets, torch.zeros_like(offsets[1:]), config.period)
-        y, state = run(h, positions, offsets, HeadState(conv, ssm))
+        y, state = run(h, offsets, HeadState(conv, ssm))
         results = [y, state.conv, state.ssm]
         weights = [normal(*v.shape, seed=i).to(v) for i, v in enumerate(results)]
         outcomes.append([*results, *torch.autograd.grad(results, [h, conv, ssm, *layer.parameters()], weights)])

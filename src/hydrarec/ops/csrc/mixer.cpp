@@ -12,7 +12,7 @@ MixerCall mixer_call(const int64_t* n, const void* const* t, float scale) {
   int i = 0;
   auto floats = [&] { return static_cast<const float*>(t[i++]); };
   auto integers = [&] { return static_cast<const int64_t*>(t[i++]); };
-  m.offsets = integers(), m.chunk_first = integers(), m.positions = integers(), m.table = floats();
+  m.offsets = integers(), m.chunk_first = integers();
   m.xz = floats(), m.in = floats(), m.out = floats(), m.conv = floats(), m.conv_bias = floats();
   m.skip = floats(), m.norm = floats(), m.A = floats(), m.dt_bias = floats();
   m.conv_state = floats(), m.state = floats(), m.bounds = const_cast<float*>(floats());

@@ -1,6 +1,5 @@
 // What stands between W_X, W_Z and W_O in a Hydra layer, for one head and one history or a stretch of it: SiLU, in_proj,
-// the Mamba-2 head, out_proj, RoPE of the item path, interaction. Chunk by chunk, so that everything between stays in
-// cache.
+// the Mamba-2 head, out_proj, interaction. Chunk by chunk, so that everything between stays in cache.
 #pragma once
 
 #include "gemm.h"
@@ -12,14 +11,8 @@ namespace {
 struct MixerSizes {
   HeadSizes head;
   int64_t c;
-  int64_t c_row() const { return 2 * pad(c) + 32; }  // scratch rows, wide enough for `turn`
+  int64_t c_row() const { return pad(c) + 16; }
   int64_t e_row() const { return pad(head.scan.E) + 16; }
-};
-
-// cos and signed sin of every position, rows of 2 c floats.
-struct Rotation {
-  const float* table;
-  const int64_t* positions;
 };
 
 struct MixerWeights {
@@ -73,22 +66,6 @@ struct MixerScratch {
   }
 };
 
-// RoPE (Su et al. 2021) of rows of c floats, in place: pairs (i, i + c/2). A copy behind each row lets a channel's partner
-// always stand c/2 further on.
-inline void turn(int64_t events, int64_t c, Rotation rotation, float direction, float* rows, int64_t row) {
-  const vf sense = splat(direction);
-  for (int64_t t = 0; t < events; t++)
-    for (int64_t i = 0; i < c; i += W) store_some(rows + t * row + c + i, load(rows + t * row + i), c - i);
-  for (int64_t t = 0; t < events; t++) {
-    const float* table = rotation.table + rotation.positions[t] * 2 * c;
-    float* r = rows + t * row;
-    for (int64_t i = 0; i < c; i += W) {
-      const vf own = load(r + i) * load_some(table + i, c - i);
-      store_some(r + i, own + load(r + i + c / 2) * load_some(table + c + i, c - i) * sense, c - i);
-    }
-  }
-}
-
 // out = SiLU(in) of `events` rows.
 inline void activate(int64_t events, int64_t c, const float* in, int64_t in_row, float* out, int64_t out_row) {
   for (int64_t t = 0; t < events; t++)
@@ -109,10 +86,9 @@ struct MixerCall {
   MixerSizes z;
   int64_t T, U, G;
   float scale;
-  const int64_t *offsets, *chunk_first, *positions;  // (U + 1), (U + 1), (T)
-  const float* xz;                                   // (T, 2 G c), rows row_xz apart
+  const int64_t *offsets, *chunk_first;  // (U + 1) each
+  const float* xz;                       // (T, 2 G c), rows row_xz apart
   int64_t row_xz;
-  const float* table;  // (period, 2 c)
   const float *in, *out, *conv, *conv_bias, *skip, *norm, *A, *dt_bias;
   const float *conv_state, *state;  // (U, K - 1, G, F), (U, G, E, N)
   float* bounds;                    // (chunks, G, forward_state)
@@ -163,10 +139,9 @@ inline void read_context(const MixerCall& m, int64_t u, int64_t g, Projected p) 
   }
 }
 
-// s.z = RoPE(SiLU(z)) of a chunk.
+// s.z = SiLU(z) of a chunk.
 inline void read_items(const MixerCall& m, int64_t g, int64_t first, int64_t events, MixerScratch& s) {
   activate(events, m.z.c, m.inputs(first, m.G + g), m.row_xz, s.z, m.z.c_row());
-  turn(events, m.z.c, Rotation{m.table, m.positions + first}, 1, s.z, m.z.c_row());
 }
 // What a head read from the history meets the item: y (1 + z).
 INLINE vf interact(vf y, vf z) { return y + y * z; }
@@ -263,7 +238,6 @@ inline void mixer_backward_chunk(const MixerCall& m, const MixerWeights& w, int6
       store(s.dy + at, interact(du, load(s.z + at)));
       store(s.z + at, du * load(s.y + at));
     }
-  turn(events, c, Rotation{m.table, m.positions + first}, -1, s.z, z.c_row());
   activate_backward(events, c, m.inputs(first, m.G + g), m.row_xz, s.z, z.c_row(), m.dinputs(first, m.G + g), 2 * m.G * c);
   accumulate_outer(E, c, events, s.normed, z.e_row(), s.dy, z.c_row(), grads.out, c);
   back_to_scan(z, w, events, p, s, grads.head.norm);

@@ -13,15 +13,15 @@ namespace {
 
 constexpr int64_t USERS = 24;  // of a block: what lies between two products stays in the nearest cache
 
-// sizes: U d layers G c E N K ffn output period, and of the time heads how many a layer has and their width.
+// sizes: U d layers G c E N K ffn output, and of the time heads how many a layer has and their width.
 struct StepSizes {
-  int64_t U, d, layers, G, ffn, period;
+  int64_t U, d, layers, G, ffn;
   bool output;
   MixerSizes mixer;
   TimeSizes time;
   explicit StepSizes(const int64_t* n)
-      : U(n[0]), d(n[1]), layers(n[2]), G(n[3]), ffn(n[8]), period(n[10]), output(n[9]),
-        mixer{HeadSizes{ScanSizes{n[5], n[6]}, n[7]}, n[4]}, time{n[11], n[12]} {}
+      : U(n[0]), d(n[1]), layers(n[2]), G(n[3]), ffn(n[8]), output(n[9]),
+        mixer{HeadSizes{ScanSizes{n[5], n[6]}, n[7]}, n[4]}, time{n[10], n[11]} {}
   int64_t width() const { return G * mixer.c; }
 };
 
@@ -128,7 +128,7 @@ struct Step {
   Gain norm, out_norm;
   Linear out;
   StepLayer* layers;
-  const float *x, *table;
+  const float* x;
   int64_t* position;
   float *conv, *ssm, *hidden;
   const float *since, *until;
@@ -140,14 +140,13 @@ struct Step {
     if (z.output) out_norm.cut(c, z.d), out.cut(c, z.d, z.d);
   }
 
-  void head(int64_t l, int64_t g, int64_t first, int64_t users, const int64_t* places, StepScratch& s) const {
+  void head(int64_t l, int64_t g, int64_t first, int64_t users, StepScratch& s) const {
     const MixerSizes& m = z.mixer;
     const HeadSizes& hz = m.head;
     const int64_t c = m.c, E = hz.scan.E, N = hz.scan.N, F = hz.F(), p_row = hz.in_row();
     const MixerWeights& w = layers[l].heads[g];
     activate(users, c, s.xz + g * c, s.xz_row, s.x, m.c_row());
     activate(users, c, s.xz + z.width() + g * c, s.xz_row, s.zed, m.c_row());
-    turn(users, c, Rotation{table, places}, 1, s.zed, m.c_row());
     multiply(users, hz.in(), c, s.x, m.c_row(), w.in_packed, s.p, p_row);
     for (int64_t i = 0; i < users; i++) {
       const int64_t place = (first + i) * z.layers + l;
@@ -169,12 +168,8 @@ struct Step {
   }
 
   void block(int64_t first, int64_t users, float scale, StepScratch& s) const {
-    int64_t places[USERS];
-    for (int64_t i = 0; i < users; i++) {
-      const int64_t place = position[first + i] % z.period;
-      places[i] = place < 0 ? place + z.period : place;
+    for (int64_t i = 0; i < users; i++)
       for (int64_t j = 0; j < z.d; j += W) store(s.h + i * s.d_row + j, load_some(x + (first + i) * z.d + j, z.d - j));
-    }
     norm(users, s.h, s.d_row, s.h);
     for (int64_t l = 0; l < z.layers; l++) {
       const StepLayer& w = layers[l];
@@ -184,7 +179,7 @@ struct Step {
       w.norm(users, s.h, s.d_row, s.normed);
       w.xz(users, s.normed, s.d_row, s.xz, s.xz_row);
       for (int64_t g = 0; g < z.G; g++) {
-        head(l, g, first, users, places, s);
+        head(l, g, first, users, s);
         for (int64_t i = 0; i < users; i++)
           for (int64_t j = 0; j < z.mixer.c; j += W) {
             const int64_t at = i * z.mixer.c_row() + j;
@@ -247,15 +242,15 @@ EXPORT(step_pack)(const int64_t* sizes, const float* const* tensors, float* cons
   });
 }
 
-// tensors: packed, x (U, d), table (period, 2 c), seconds since the event before (U) and until the request (U), and
+// tensors: packed, x (U, d), seconds since the event before (U) and until the request (U), and
 // updated: position (U), conv (U, layers, K - 1, G, F), ssm (U, layers, G, E, N), timed (U, layers, heads, width + 1),
 // hidden (U, d).
 EXPORT(step_run)(const int64_t* sizes, void* const* tensors, float scale, int64_t threads) {
   auto floats = [&](int i) { return static_cast<float*>(tensors[i]); };
   return with_step(sizes, floats(0), [&](Step& s, int64_t) {
-    s.x = floats(1), s.table = floats(2), s.since = floats(3), s.until = floats(4);
-    s.position = static_cast<int64_t*>(tensors[5]), s.conv = floats(6), s.ssm = floats(7), s.timed = floats(8);
-    s.hidden = floats(9);
+    s.x = floats(1), s.since = floats(2), s.until = floats(3);
+    s.position = static_cast<int64_t*>(tensors[4]), s.conv = floats(5), s.ssm = floats(6), s.timed = floats(7);
+    s.hidden = floats(8);
     const int64_t blocks = (s.z.U + USERS - 1) / USERS;
     const int64_t parts = parts_for(blocks, threads);
     std::atomic<int> failed{0};

@@ -35,8 +35,6 @@ def plain_mixer(
     A: Tensor,
     dt_bias: Tensor,
     offsets: Tensor,
-    positions: Tensor,
-    table: Tensor,
     conv_state: Tensor | None,
     state: Tensor | None,
     scale: float,
@@ -53,7 +51,7 @@ def plain_mixer(
     before = xz.new_zeros(G, U, K - 1, W) if conv_state is None else conv_state.permute(2, 0, 1, 3)
     start = xz.new_zeros(G, U, E * N) if state is None else state.flatten(2).transpose(0, 1)
     with torch.autocast("cpu", enabled=False):
-        outputs: tuple[Tensor, Tensor, Tensor] = _Mixer.apply(xz, before, start, offsets, positions, table, *weights)
+        outputs: tuple[Tensor, Tensor, Tensor] = _Mixer.apply(xz, before, start, offsets, *weights)
     u, after, final = outputs
     return u, after.permute(1, 2, 0, 3), final.view(G, U, E, N).transpose(0, 1)
 
@@ -66,8 +64,6 @@ class _Mixer(torch.autograd.Function):
         conv: Tensor,
         state: Tensor,
         offsets: Tensor,
-        positions: Tensor,
-        table: Tensor,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         w = Weights(*weights)
@@ -78,13 +74,12 @@ class _Mixer(torch.autograd.Function):
         kept = list[Tensor]()
         for tile in ctx.tiles:
             conv_before, before = conv[:, tile.users].clone(), state[:, tile.users].clone()
-            factors = table.index_select(0, positions[tile.events])
-            x, z = paths(xz[tile.events], G, c, factors)
+            x, z = paths(xz[tile.events], G, c)
             kept += [conv_before, before, x, z]
             h = heads(_laid_out(x, tile, K - 1), w, conv_before, before, tile.grid)
             torch.mul(_packed(h.y, tile), z, out=u[tile.events].view_as(z))
             conv[:, tile.users], state[:, tile.users] = h.after, h.scan.final
-        ctx.save_for_backward(xz, positions, table, *weights, *kept)
+        ctx.save_for_backward(xz, *weights, *kept)
         return u, conv, state
 
     @staticmethod
@@ -95,14 +90,13 @@ class _Mixer(torch.autograd.Function):
 
 
 def _backward(ctx: Any, du: Tensor, dconv: Tensor, dstate: Tensor) -> tuple[Tensor | None, ...]:
-    xz, positions, table, *rest = ctx.saved_tensors
+    xz, *rest = ctx.saved_tensors
     w, kept = Weights(*rest[:10]), rest[10:]
     K = dconv.shape[2] + 1
     sums = w.zeros()
     dxz, dconv, dstate = torch.empty_like(xz), dconv.clone(), dstate.clone()
     for i, tile in reversed(list(enumerate(ctx.tiles))):
         part = xz[tile.events]
-        factors = table.index_select(0, positions[tile.events])
         conv_before, before, x, z = kept[4 * i : 4 * i + 4]
         h = heads(_laid_out(x, tile, K - 1), w, conv_before, before, tile.grid)
         d = du[tile.events].view_as(z)
@@ -111,8 +105,8 @@ def _backward(ctx: Any, du: Tensor, dconv: Tensor, dstate: Tensor) -> tuple[Tens
         dx, dbefore, dstart = heads_backward(dy, *after, h, w, sums, tile.grid)
         dconv[:, tile.users], dstate[:, tile.users] = dbefore, dstart
         dz = d * _packed(h.y, tile)
-        paths_backward(_packed(dx, tile), dz, part, factors, out=dxz[tile.events])
-    return dxz, dconv, dstate, None, None, None, *vars(sums).values()
+        paths_backward(_packed(dx, tile), dz, part, out=dxz[tile.events])
+    return dxz, dconv, dstate, None, *vars(sums).values()
 
 
 def _laid_out(x: Tensor, tile: Tile, margin: int = 0) -> Tensor:
