@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from hydrarec.data.batch import Batch
 from hydrarec.nn.config import EncoderConfig
 from hydrarec.nn.encoder import HydraEncoder
-from hydrarec.nn.rope import rotate
 from hydrarec.nn.swiglu import SwiGLU
 from hydrarec.ops import causal_conv
 from hydrarec.ops.chunked import scan_chunked
@@ -61,7 +60,6 @@ def cases(users: int, length: int, device: str) -> dict[str, tuple[Run, Run, lis
     """For each operation: the GPU's form, the plain form, and float32 inputs of ``users`` histories."""
     T = users * length
     offsets = torch.arange(users + 1, device=device) * length
-    positions = torch.arange(T, device=device) % length
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -100,8 +98,8 @@ def cases(users: int, length: int, device: str) -> dict[str, tuple[Run, Run, lis
         ),
         "swiglu": (swiglu, lambda x: F.silu(x[:, :128]) * x[:, 128:], [normal(T, 256)]),
         "interact": (
-            lambda y, z: interact(y, z, positions, 0.5),
-            lambda y, z: y * rotate(F.silu(z), positions) * 0.5,
+            lambda y, z: interact(y, z, 0.5),
+            lambda y, z: y * (1 + F.silu(z)) * 0.5,
             [normal(T, G, 16), normal(T, G, 16)],
         ),
     }
