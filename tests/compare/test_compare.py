@@ -14,6 +14,7 @@ from comparisons import HEAD, HYDRA, MARKOV, SMALL, TINY
 from events import USERS, event_table, write_csv
 
 from hydrarec.cli import main
+from hydrarec.compare.forms import FORMS
 from hydrarec.compare.values import unpack
 from hydrarec.errors import InputError
 from hydrarec.sharing import alone_in
@@ -250,6 +251,17 @@ def test_a_run_folder_of_other_settings_is_begun_again(copied, capsys):
     (copied / "results/shop-loo/markov-1.json").unlink()
     assert compare(capsys, "spec.toml")[0] == 0
     assert results(copied)["shop-loo/markov-1.json"]["recipe"]["train"]["max_len"] == 10
+
+
+def test_results_and_trials_of_a_model_as_it_was_are_made_again(copied, capsys):
+    own = {path for path in Path("results").rglob("*.json") if "hydra" in path.name}
+    assert any(path.parent.name == "tuning" for path in own)
+    for path in own:
+        path.write_text(json.dumps({**json.loads(path.read_text()), "form": 1}))
+    code, object_, _ = compare(capsys, "spec.toml")
+    assert code == 0
+    assert not any(table["missing"] for table in object_["tables"])
+    assert {json.loads(path.read_text())["form"] for path in own} == {FORMS["hydra"]}
 
 
 def test_a_run_folder_that_cannot_be_read_is_begun_again(here, capsys):

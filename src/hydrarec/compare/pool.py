@@ -71,7 +71,7 @@ class Pool:
     def _over(self, slot: Slot) -> bool:
         if slot.name in self.running:
             return False
-        return slot.name in self.failed or self.plan.file(slot).exists()
+        return slot.name in self.failed or self.plan.finished(slot) is not None
 
     def _start(self, slot: Slot) -> None:
         job = self.plan.job(slot, self.failed)
@@ -99,7 +99,7 @@ class Pool:
     def _may_come(self, slot: Slot) -> bool:
         """Whether a trial that the slot waits for may still be finished."""
         trials = self.plan.trials(slot.table, slot.model)
-        return any(each.name not in self.failed and not self.plan.file(each).exists() for each in trials)
+        return any(each.name not in self.failed and self.plan.finished(each) is None for each in trials)
 
     def _order(self, job: Job) -> dict[str, Any]:
         slot = job.slot
