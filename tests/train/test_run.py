@@ -15,7 +15,7 @@ from hydrarec.data.protocol import Protocol
 from hydrarec.errors import HydrarecError, InputError
 from hydrarec.progress import Silent
 from hydrarec.train import run as run_module
-from hydrarec.train.run import open_run
+from hydrarec.train.run import VERSION, open_run
 from hydrarec.train.settings import resolve
 from hydrarec.train.train import train
 
@@ -150,7 +150,7 @@ def test_a_run_of_a_newer_version(copy):
 
 def test_a_run_of_an_older_version(data, copy):
     change(copy, version=1, settings={"model": {"gone": 1}})
-    with pytest.raises(InputError, match=r"made by an older hydrarec \(format 1, this one reads 3\); train again"):
+    with pytest.raises(InputError, match=rf"made by an older hydrarec \(format 1, this one reads {VERSION}\); train again"):
         open_run(copy)
     with pytest.raises(InputError, match="older hydrarec"):
         run_training(data, copy)
