@@ -150,7 +150,8 @@ def test_a_run_of_a_newer_version(copy):
 
 def test_a_run_of_an_older_version(data, copy):
     change(copy, version=1, settings={"model": {"gone": 1}})
-    with pytest.raises(InputError, match=rf"made by an older hydrarec \(format 1, this one reads {VERSION}\); train again"):
+    reads = rf"\(format 1, this one reads {VERSION}\)"
+    with pytest.raises(InputError, match=f"made by an older hydrarec {reads}; train again"):
         open_run(copy)
     with pytest.raises(InputError, match="older hydrarec"):
         run_training(data, copy)
