@@ -49,11 +49,13 @@ class Pool:
     def __init__(self, plan: Plan, datasets: dict[str, Path], *, jobs: int, log: Callable[[str], None]) -> None:
         self.plan, self.datasets, self.jobs, self.log = plan, datasets, jobs, log
         self.failed: dict[str, str] = {}
+        self.before: dict[str, int | None] = {}  # when the file of what is to be run was last written
         self.running: dict[str, _Child] = {}
         self.environment = {**os.environ, **threads_of(jobs)}
 
     def run(self, progress: Progress) -> None:
         waiting = [slot for slot in self.plan.slots() if self.plan.finished(slot) is None]
+        self.before = {slot.name: _written(self.plan.file(slot)) for slot in waiting}
         standing = Standing(self.plan, waiting)
         with progress.task("compare", total=standing.total, unit="epochs") as task, self._ended():
             while waiting:
@@ -71,7 +73,11 @@ class Pool:
     def _over(self, slot: Slot) -> bool:
         if slot.name in self.running:
             return False
-        return slot.name in self.failed or self.plan.finished(slot) is not None
+        return slot.name in self.failed or self._done(slot)
+
+    def _done(self, slot: Slot) -> bool:
+        """Whether the result is there; that of a model as it was (``forms.FORMS``) must have been written anew."""
+        return slot.name not in self.before or _written(self.plan.file(slot)) != self.before[slot.name]
 
     def _start(self, slot: Slot) -> None:
         job = self.plan.job(slot, self.failed)
@@ -99,7 +105,7 @@ class Pool:
     def _may_come(self, slot: Slot) -> bool:
         """Whether a trial that the slot waits for may still be finished."""
         trials = self.plan.trials(slot.table, slot.model)
-        return any(each.name not in self.failed and self.plan.finished(each) is None for each in trials)
+        return any(each.name not in self.failed and not self._done(each) for each in trials)
 
     def _order(self, job: Job) -> dict[str, Any]:
         slot = job.slot
@@ -140,6 +146,10 @@ class Pool:
                 child.process.terminate()
             for child in self.running.values():
                 child.process.wait()
+
+
+def _written(file: Path) -> int | None:
+    return file.stat().st_mtime_ns if file.exists() else None
 
 
 def _busy(folder: Path) -> bool:
