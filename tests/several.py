@@ -22,7 +22,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-import torch._dynamo
+import pandas
 from killing import reached
 
 import hydrarec.processes
@@ -83,7 +83,7 @@ def run(job: dict, folder: Path) -> list:
 
 
 if __name__ == "__main__":
-    assert all((hydrarec.train.fit, torch._dynamo))
+    assert all((hydrarec.train.fit, pandas))
     with tempfile.TemporaryDirectory() as temporary:
         jobs = json.load(sys.stdin)
         print(json.dumps([run(job, Path(temporary) / str(number)) for number, job in enumerate(jobs)]))

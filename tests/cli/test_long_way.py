@@ -20,7 +20,7 @@ MEGABYTES = 300  # whole histories without recomputation took 473
 # Runs each list of commands in a fork; prints the megabytes that they added to the process at its highest.
 RUN = """
 import json, os, sys
-import pandas, torch._dynamo, hydrarec.recommender
+import pandas, hydrarec.recommender
 from hydrarec.cli import main
 from hydrarec.machine import peak_memory_bytes
 for commands in json.loads(sys.argv[1]):

@@ -48,6 +48,11 @@ def test_save_and_open_give_the_same_back(dataset, folder):
     back.verify()
 
 
+def test_the_name_of_a_folder_is_no_column(dataset, tmp_path):
+    dataset.save(tmp_path / "day=1" / "set")
+    assert Dataset.open(tmp_path / "day=1" / "set").item_table.column_names == ["item", "events", "title"]
+
+
 def test_an_existing_folder_is_replaced_only_on_request(dataset, folder):
     with pytest.raises(InputError, match="overwrite"):
         dataset.save(folder)

@@ -18,7 +18,6 @@ pytestmark = [
 START = """
 import json, os, sys, time
 import torch
-import torch._dynamo  # as the first call of an operator does
 from hydrarec.ops.kernel_scan import scan_kernel
 from hydrarec.ops.library import required_kernels
 

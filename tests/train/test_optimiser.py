@@ -1,8 +1,12 @@
+import json
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
-from support import small_config
+from support import cyclic, small_config
+from torch import nn
 
 from hydrarec.errors import InputError
 from hydrarec.models.hydra import Hydra, HydraConfig
@@ -35,6 +39,44 @@ def test_the_decay_is_really_left_out():
         factor = 0.95 if name.split(".")[-1] in {"in_proj", "out_proj"} or ".w_" in name or "ffn." in name else 1.0
         factor = 0.95 if name == "encoder.output.1.weight" else factor
         torch.testing.assert_close(parameter.detach(), before[name] * factor, msg=name)
+
+
+def test_it_is_the_adamw_of_torch():
+    """Which it takes apart; also from a state that was kept."""
+    config = TrainConfig(weight_decay=0.3, lr=0.1)
+    ours, theirs = (nn.Linear(3, 2) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    optimiser = adamw(ours, config)
+    known = [
+        {**group, "params": [theirs.weight if p.dim() == 2 else theirs.bias for p in group["params"]]}
+        for group in optimiser.param_groups
+    ]
+    reference = torch.optim.AdamW(known, lr=config.lr, betas=config.betas, fused=True)
+    for step in range(6):
+        if step == 3:
+            optimiser, kept = adamw(ours, config), optimiser.state_dict()
+            optimiser.load_state_dict(kept)
+        x = torch.randn(5, 3)
+        for model, each in (ours, optimiser), (theirs, reference):
+            model(x).square().sum().backward()
+            assert each.step() is None
+            each.zero_grad()
+            assert model.weight.grad is None
+        assert torch.equal(ours.weight, theirs.weight)
+        assert torch.equal(ours.bias, theirs.bias)
+        assert not torch.equal(ours.weight, torch.zeros(2, 3))
+
+
+def test_training_loads_no_compiler(tmp_path):
+    cyclic(users=9, length=6, n_items=5).save(tmp_path / "data")
+    code = (
+        "import sys; from hydrarec.cli import main\n"
+        f"assert main(['train', {str(tmp_path / 'data')!r}, '--out', {str(tmp_path / 'run')!r}, '--json']) == 0\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["epochs"] > 0
 
 
 def test_warm_up_and_cosine():

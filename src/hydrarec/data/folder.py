@@ -57,6 +57,12 @@ def load_array(path: Path, dtype: type[np.generic] | None, shape: tuple[int, ...
     return array
 
 
+def read_parquet(path: Path) -> pa.Table:
+    """The table in a file; ``pq.read_table`` would load pandas, and take ``day=1`` in a path for a column."""
+    with pq.ParquetFile(path) as file:
+        return file.read()
+
+
 def read_ids(path: Path, id_name: str, n_rows: int) -> pa.Table:
     """The table of items or users; its first columns are their ids and ``events``.
 
@@ -64,7 +70,7 @@ def read_ids(path: Path, id_name: str, n_rows: int) -> pa.Table:
         InputError: it is missing, truncated, or has other columns or another number of rows.
     """
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
     except FileNotFoundError:
         raise InputError(f"{path} is missing; {REMEDY}") from None
     except (OSError, pa.ArrowException) as error:

@@ -1,6 +1,7 @@
 """AdamW, what it decays, what rowwise Adagrad trains beside it, and the learning rate over time."""
 
 import math
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -17,7 +18,20 @@ _NO_DECAY = ("items.", "domains.", "time.", "positions", "A_log", "bias", "skip"
 _LANGUAGE = "items.learned"  # what of a language model learns
 
 
-def adamw(model: nn.Module, config: TrainConfig, language_lr: float | None = None) -> torch.optim.AdamW:
+class AdamW(torch.optim.AdamW):
+    """AdamW that does not load torch's compiler, which takes as long again as to load torch.
+
+    torch wraps these methods so that a compiler that is there leaves them alone; what it wraps is taken instead.
+    """
+
+    add_param_group = unwrap(torch.optim.AdamW.add_param_group)
+    zero_grad = unwrap(torch.optim.AdamW.zero_grad)
+    state_dict = unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = unwrap(torch.optim.AdamW.load_state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
+
+
+def adamw(model: nn.Module, config: TrainConfig, language_lr: float | None = None) -> AdamW:
     """AdamW with decay on the matrices of linear maps only.
 
     Each group of parameters has besides ``lr`` its ``share`` of the learning rate of the moment.
@@ -43,7 +57,7 @@ def adamw(model: nn.Module, config: TrainConfig, language_lr: float | None = Non
     ]
     if language:
         groups.append({"params": language, "weight_decay": 0.0, "share": (language_lr or config.lr) / config.lr})
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+    return AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
 
 
 def rowwise(model: nn.Module) -> RowwiseAdagrad:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from hydrarec import processes
 from hydrarec._version import __version__
+from hydrarec.data.folder import read_parquet
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.rows import in_rows
 from hydrarec.data.store import Dataset, NeverError
@@ -69,7 +70,7 @@ class Run:
         """
         file, remedy = self.path / "items.parquet", "copy the whole run folder, or train again"
         try:
-            table = pq.read_table(file)
+            table = read_parquet(file)
         except (OSError, pa.ArrowInvalid) as error:
             raise InputError(f"{file} cannot be read ({error}); {remedy}") from error
         if self.vocabulary and _vocabulary(table, self.vocabulary["items"]) != self.vocabulary:
