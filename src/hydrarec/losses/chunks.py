@@ -1,11 +1,12 @@
 """A mean over events of which one chunk is held at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding
-from torch.utils.checkpoint import checkpoint
 
 
 def mean_over_events(
@@ -30,7 +31,7 @@ def mean_over_events(
         chunk_events: events of one chunk.
     """
 
-    def part(x: Tensor, positive: Tensor, target: Tensor) -> Tensor:
+    def part(x: Tensor, positive: Tensor, against: Tensor, target: Tensor) -> Tensor:
         return per_event(x, positive, against, target[:, None] == negatives).sum()
 
     dtype = torch.promote_types(torch.promote_types(hidden.dtype, catalog.dtype), torch.float32)
@@ -39,6 +40,29 @@ def mean_over_events(
         positives, against = embedding(targets, catalog).to(dtype), embedding(negatives, catalog).to(dtype)
         total = hidden.new_zeros(())
         chunks = (hidden.split(chunk_events), positives.split(chunk_events), targets.split(chunk_events))
-        for chunk in zip(*chunks, strict=True):
-            total = total + checkpoint(part, *chunk, use_reentrant=False, preserve_rng_state=False)
+        for x, positive, target in zip(*chunks, strict=True):
+            total = total + _Recomputed.apply(part, x, positive, against, target)
     return total / max(len(hidden), 1)
+
+
+class _Recomputed(torch.autograd.Function):
+    """``function(*tensors)`` that keeps the tensors and nothing of what it makes of them.
+
+    ``torch.utils.checkpoint`` would do, and loads torch's compiler: as slow as to load torch.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        ctx.function = function
+        ctx.save_for_backward(*tensors)
+        return function(*tensors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = ctx.needs_input_grad[1:]
+        tensors = [each.detach().requires_grad_(need) for each, need in zip(ctx.saved_tensors, wanted, strict=True)]
+        with torch.enable_grad():
+            value = ctx.function(*tensors) * grad  # as an argument of the next call it would load SymPy
+        grads = iter(torch.autograd.grad(value, [each for each in tensors if each.requires_grad]))
+        return None, *(next(grads) if need else None for need in wanted)
