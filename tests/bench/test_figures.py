@@ -1,6 +1,7 @@
 """Every figure can be measured, and compares what it says it compares."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,8 @@ def test_the_names():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_finite_positive_value_and_rows(name, tiny):
+    if name.startswith("bytes"):  # Linux counts pages in lots: less than some hundred kilobytes may be none
+        tiny = replace(tiny, long_history=32_768)
     value, rows = figures.measure(name, tiny)
     assert math.isfinite(value)
     assert value > 0
