@@ -2,20 +2,12 @@
 
 import os
 import re
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from forked import Forked
 
-LIMITED = """
-import resource, sys
-from hydrarec.cli import main
-most = int(sys.argv.pop(1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-sys.exit(main(sys.argv[1:]))
-"""
 KEY = "a-key-for-the-tests-0123456789"
 
 
@@ -26,11 +18,8 @@ class Server:
         environment = {name: value for name, value in os.environ.items() if name != "HYDRAREC_API_KEY"}
         if key is not None:
             environment["HYDRAREC_API_KEY"] = key
-        main = ["-m", "hydrarec"] if file_bytes is None else ["-c", LIMITED, file_bytes]
-        command = [sys.executable, *main, "serve", run, "--host", host, "--port", "0", *arguments]
-        self.process = subprocess.Popen(
-            [str(word) for word in command], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        command = ["serve", run, "--host", host, "--port", "0", *arguments]
+        self.process = Forked(command, environment, file_bytes)
         self.lines = []
         for line in self.process.stderr:
             self.lines.append(line.rstrip())

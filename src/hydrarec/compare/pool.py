@@ -1,18 +1,21 @@
 """Runs side by side, each in a process of its own, within the cores of the machine."""
 
-import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from hydrarec.compare.plan import Job, Plan, Slot
 from hydrarec.compare.standing import Standing
+from hydrarec.compare.version import code_version
+from hydrarec.compare.work import work_apart
 from hydrarec.errors import InputError
 from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import read_json
@@ -21,12 +24,19 @@ from hydrarec.progress import Progress
 from hydrarec.sharing import alone_in
 
 _LOOK = 0.3  # seconds between looks at the processes
+# One process has imported all that a run needs, and the runs are its forks: they begin at once and share that memory.
+if sys.platform != "win32":
+    _CONTEXT = get_context("forkserver")
+else:
+    _CONTEXT = get_context("spawn")
+_CONTEXT.set_forkserver_preload(["hydrarec.compare.work", "pandas"])  # pyarrow loads pandas, where it is installed
 
 
 @dataclass(kw_only=True)
 class _Child:
     job: Job
-    process: "subprocess.Popen[bytes]"
+    process: BaseProcess
+    giver: Connection
     said: Path
 
 
@@ -52,6 +62,7 @@ class Pool:
         self.before: dict[str, int | None] = {}  # when the file of what is to be run was last written
         self.running: dict[str, _Child] = {}
         self.environment = {**os.environ, **threads_of(jobs)}
+        self.commit = code_version()  # before anybody changes the files that the processes read
 
     def run(self, progress: Progress) -> None:
         waiting = [slot for slot in self.plan.slots() if self.plan.finished(slot) is None]
@@ -88,19 +99,13 @@ class Pool:
         if _busy(job.folder):  # another comparison is at it
             return
         said = job.folder.parent / f"{job.folder.name}.log"
-        with said.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "hydrarec.compare.work"],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                start_new_session=True,  # Ctrl-C is for this process, which ends the others
-            )
-        self.running[slot.name] = _Child(job=job, process=process, said=said)
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(self._order(job)).encode() + b"\n")
-        process.stdin.flush()
+        order = {**self._order(job), "environment": self.environment, "said": str(said)}
+        taker, giver = _CONTEXT.Pipe(duplex=False)
+        process = _CONTEXT.Process(target=work_apart, args=(order, taker), name=slot.name)
+        with _environment(threads_of(self.jobs)):  # of the process that is forked, when it begins
+            process.start()
+        taker.close()
+        self.running[slot.name] = _Child(job=job, process=process, giver=giver, said=said)
 
     def _may_come(self, slot: Slot) -> bool:
         """Whether a trial that the slot waits for may still be finished."""
@@ -110,6 +115,7 @@ class Pool:
     def _order(self, job: Job) -> dict[str, Any]:
         slot = job.slot
         about: dict[str, Any] = {"table": slot.table.name, "model": slot.model.label, "dataset": slot.table.data.name}
+        about["commit"] = self.commit
         if job.point:
             about["point"] = list(job.point)
         return {
@@ -124,12 +130,11 @@ class Pool:
 
     def _collect(self) -> None:
         for name, child in list(self.running.items()):
-            code = child.process.poll()
+            code = child.process.exitcode
             if code is None:
                 continue
             del self.running[name]
-            if child.process.stdin is not None:
-                child.process.stdin.close()
+            child.giver.close()
             if code == 0:
                 self.log(f"{name}: {_said_of(read_json(self.plan.file(child.job.slot), remedy='run it again'))}")
             else:
@@ -145,7 +150,18 @@ class Pool:
             for child in self.running.values():
                 child.process.terminate()
             for child in self.running.values():
-                child.process.wait()
+                child.process.join()
+
+
+@contextmanager
+def _environment(more: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _written(file: Path) -> int | None:

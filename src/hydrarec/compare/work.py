@@ -1,18 +1,16 @@
-"""One run in a process of its own: ``python -m hydrarec.compare.work``, its order a JSON line on standard input.
+"""One run, as the process of a comparison does it."""
 
-Standard input stays open as long as whoever gave the order lives; when it closes, the process ends.
-"""
-
-import json
 import os
 import shutil
 import sys
 import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hydrarec.compare.record import record
-from hydrarec.compare.version import code_version
 from hydrarec.data.protocol import Protocol
 from hydrarec.data.store import Dataset
 from hydrarec.errors import HydrarecError, InputError
@@ -33,7 +31,6 @@ def work(order: dict[str, Any]) -> None:
         order: ``dataset``, ``folder`` and ``file`` (paths), ``settings``, ``protocol``, ``part`` (what to measure on:
             ``test``, ``valid``, or None for a trial), and ``about``, to be written with the result.
     """
-    commit = code_version()  # before anybody changes the files that this process has read
     dataset = Dataset.open(order["dataset"])
     settings, protocol = Settings.from_dict(order["settings"], "order"), Protocol.from_dict(order["protocol"])
     folder = Path(order["folder"])
@@ -46,7 +43,7 @@ def work(order: dict[str, Any]) -> None:
         progress=Silent(),
         test=order["part"] == "test",
     )
-    write_json(Path(order["file"]), record(run, dataset, {**order["about"], "commit": commit}, order["part"]))
+    write_json(Path(order["file"]), record(run, dataset, order["about"], order["part"]))
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
@@ -58,21 +55,32 @@ def _goes_on(folder: Path, settings: Settings, protocol: Protocol, dataset: Data
         return False
 
 
-def _end_with_the_giver() -> None:
-    sys.stdin.read()
-    os._exit(1)
+def work_apart(order: dict[str, Any], giver: Connection) -> None:
+    """``work`` as all that a process does; what it says goes to a file, and the last line is why it failed.
 
+    Args:
+        order: besides that of ``work``, ``said`` (the file) and ``environment``.
+        giver: stays open as long as whoever gave the order lives; when it closes, the process ends.
 
-def main() -> int:
-    order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_the_giver, daemon=True).start()
+    Raises:
+        SystemExit: with the code of the process.
+    """
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C is for the giver, who ends this process
+    said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    torch.set_num_threads(int(order["environment"]["OMP_NUM_THREADS"]))
+    threading.Thread(target=_end_with, args=(giver,), daemon=True).start()
     try:
         work(order)
     except HydrarecError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    return 0
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(2 if isinstance(error, InputError) else 1)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _end_with(giver: Connection) -> None:
+    giver.poll(None)  # nothing is ever sent
+    os._exit(1)
