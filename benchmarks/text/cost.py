@@ -10,7 +10,8 @@ side, the schedule counts that gets there at the least cost, read off the
 validation curve between epochs.
 
 R is the cost of the joint model, which must be good enough in every shop, as
-a share of the sum over the shops' own models. Vectors of titles are made once
+a share of the sum over the shops' own models; R at lower qualities is shown
+beside it. Vectors of titles are made once
 and for both sides alike; "titles read too" adds that work (encode.py) to both.
 At equal compute: the best that the joint model comes to with no more
 operations than the four models took to their best. Run it again to go on;
@@ -31,6 +32,7 @@ from hydrarec.progress import Cell, table
 
 BUDGETS = (3, 6, 12)  # epochs
 SHARE = 0.98
+LOWER = (0.8, 0.9, 0.95)
 MOST = 0.6  # of R
 UNITS = {"flops": "operations", "cpu_seconds": "CPU seconds", "seconds": "seconds"}
 Record = dict[str, Any]
@@ -124,6 +126,7 @@ def found_of(together: Mapping[int, Sequence[Record]], alone: Mapping[str, Mappi
     qualities = {shop: SHARE * value for shop, value in best.items()}
     own = {unit: {shop: cheapest(alone[shop], {shop: q}, unit) for shop, q in qualities.items()} for unit in UNITS}
     joint = {unit: cheapest(together, qualities, unit) for unit in UNITS}
+    lower = {share: _ratio_at(share, best, together, alone) for share in LOWER}
     in_shop = {shop: cheapest(together, {shop: q}, "flops") for shop, q in qualities.items()}
     ratios = {UNITS[unit]: ratio(joint[unit], list(own[unit].values())) for unit in UNITS}
     spent = sum(_spent_to_best(found[BUDGETS[-1]]) for found in alone.values())
@@ -134,9 +137,22 @@ def found_of(together: Mapping[int, Sequence[Record]], alone: Mapping[str, Mappi
         "joint": joint,
         "joint_in_shop": in_shop,
         "ratios": ratios,
+        "lower": lower,
         "equal": {"flops": spent, **at_most(together, spent, list(alone))},
         "met": None if ratios["operations"] is None else ratios["operations"] <= MOST,
     }
+
+
+def _ratio_at(
+    share: float,
+    best: Mapping[str, float],
+    together: Mapping[int, Sequence[Record]],
+    alone: Mapping[str, Mapping[int, Sequence[Record]]],
+) -> float | None:
+    """R in operations where each shop's quality is a share of its own model's best."""
+    qualities = {shop: share * value for shop, value in best.items()}
+    own = [cheapest(alone[shop], {shop: q}, "flops") for shop, q in qualities.items()]
+    return ratio(cheapest(together, qualities, "flops"), own)
 
 
 def ratio(
@@ -197,8 +213,14 @@ def show(found: dict[str, Any]) -> None:
     print(f"joint, in every shop: {' of '.join(_cells(found['joint']['flops']))} epochs")
     print(f"joint, equal: within {found['equal']['flops'] / 1e12:,.0f} x 10^12 operations, what all alone took to best")
     for name, value in found["ratios"].items():
-        print(f"R, {name}: " + ("a side is never good enough" if value is None else f"{value:.3f}"))
+        print(f"R, {name}: {_said(value)}")
+    for share, value in found["lower"].items():
+        print(f"R, operations, at {share:.0%} of the best alone: {_said(value)}")
     print({None: "not reached", True: "reached", False: "not reached"}[found["met"]])
+
+
+def _said(ratio: float | None) -> str:
+    return "a side is never good enough" if ratio is None else f"{ratio:.3f}"
 
 
 def _cells(cost: tuple[float, int] | None) -> list[str]:

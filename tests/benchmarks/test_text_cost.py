@@ -77,6 +77,7 @@ def test_equal_steps_are_no_gain_and_transfer_is():
     same = of([0.1, 0.2, 0.3])
     assert same["ratios"]["operations"] == pytest.approx(1.0)
     assert same["met"] is False
+    assert same["lower"] == dict.fromkeys(cost.LOWER, pytest.approx(1.0))
     assert same["equal"] == {"flops": 60.0, "epochs": 3, "beauty": 0.3, "toys": 0.3}
     sooner = of([0.3, 0.4, 0.5])
     assert sooner["qualities"]["toys"] == pytest.approx(0.98 * 0.3)
@@ -85,6 +86,7 @@ def test_equal_steps_are_no_gain_and_transfer_is():
     assert sooner["equal"]["toys"] == 0.5
     never = of([0.1, 0.1, 0.1])
     assert never["joint"]["flops"] is None
+    assert set(never["lower"].values()) == {None}
     assert never["ratios"]["seconds"] is None
     assert never["met"] is None
 
