@@ -72,8 +72,15 @@ def test_recommend(ask, place):
     given = ",".join(map(str, history(3)))
     assert ask("recommend", place / "markov", "--history", given)["recommendations"] == user
     assert ask("recommend", place / "markov", "--history", " 1, 2 ,3,", "-k", 1)["recommendations"][0]["item"] == 4
+    assert ask("recommend", place / "markov", "--history", '1, "2" ,"3"', "-k", 1)["recommendations"][0]["item"] == 4
     few = ask("recommend", place / "hydra", "--history", "1,2,3", "-k", 50, "--exclude-seen")["recommendations"]
     assert sorted(row["item"] for row in few) == list(range(4, ITEMS + 1))
+
+
+def test_an_id_with_a_comma(call, place):
+    done = call("recommend", place / "markov", "--history", '"no, such",1', "--strict")
+    assert done.code == 2
+    assert "no, such" in done.err
 
 
 @pytest.mark.parametrize(

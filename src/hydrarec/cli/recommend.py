@@ -1,5 +1,6 @@
 """``hydrarec recommend``."""
 
+import csv
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,7 @@ def recommend(
     user
         Id of a user in the data set.
     history
-        Item ids, oldest first, with commas between them.
+        Item ids, oldest first, with commas between them; an id that has a comma itself stands in double quotes.
     times
         When the events of --history happened (dates, or seconds since 1970), for models that read time.
     all_
@@ -100,7 +101,8 @@ def recommend(
 
 
 def _ids(history: str) -> list[str]:
-    return [item.strip() for item in history.split(",") if item.strip()]
+    rows = csv.reader(history.splitlines(), skipinitialspace=True)
+    return [item.strip() for row in rows for item in row if item.strip()]
 
 
 def _everybody(run: Path, out: Path, dataset: Path | None, device: str, json: bool, how: dict[str, Any]) -> None:
