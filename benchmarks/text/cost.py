@@ -4,15 +4,15 @@
 
 All with titles; whoever is in several shops is somebody else in each, so
 that both sides are asked the same questions. The quality to reach in a shop
-is 98 % of the best validation NDCG@10 that its own model of 12 epochs comes
-to (mean over seeds). A model may be trained for 3, 6 or 12 epochs: for each
+is 98 % of the best validation NDCG@10 that its own model of 6 epochs comes
+to (mean over seeds). A model may be trained for 3 or 6 epochs: for each
 side, the schedule counts that gets there at the least cost, read off the
 validation curve between epochs.
 
 R is the cost of the joint model, which must be good enough in every shop, as
 a share of the sum over the shops' own models; R at lower qualities is shown
-beside it. Vectors of titles are made once
-and for both sides alike; "titles read too" adds that work (encode.py) to both.
+beside it. Vectors of titles are made once and for both sides alike; "titles
+read too" adds that work (encode.py) to both.
 At equal compute: the best that the joint model comes to with no more
 operations than the four models took to their best. Run it again to go on;
 results are in results/text-*-loo.
@@ -30,7 +30,7 @@ from hydrarec.evaluate.metrics import SELECTION_METRIC
 from hydrarec.files import read_json
 from hydrarec.progress import Cell, table
 
-BUDGETS = (3, 6, 12)  # epochs
+BUDGETS = (3, 6)  # epochs
 SHARE = 0.98
 LOWER = (0.8, 0.9, 0.95)
 MOST = 0.6  # of R
@@ -45,7 +45,7 @@ def main() -> None:
     names = {shop: {e: f"text-{shop}-{e}-loo" for e in BUDGETS[:-1]} for shop in (*SHOPS, "four")}
     runs = {
         shop: {e: (short, name) for e, name in own.items()}
-        | {BUDGETS[-1]: (short, "text-four-12-loo") if shop == "four" else (long, f"text-{shop}-loo")}
+        | {BUDGETS[-1]: (short, f"text-four-{BUDGETS[-1]}-loo") if shop == "four" else (long, f"text-{shop}-loo")}
         for shop, own in names.items()
     }
     missing = [
