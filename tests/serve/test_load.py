@@ -98,6 +98,8 @@ def wrong(**answers):
     def answer(method, path, body):
         if path == "/metrics":
             return reply(METRICS)
+        if path.startswith("/items?"):
+            return answers.get("items", reply({"items": [{"item": 3}]}))
         kind = "event" if method == "POST" else "recommendation"
         if kind == "event":
             counts[json.loads(body)["events"][0]["user"]] += 1
@@ -223,6 +225,36 @@ def test_a_soak(readers, events, tmp_path, capsys):
     assert (done["still_there"], done["files_searched"]) == (0, True)
     assert len(items) == 12  # what came is gone, what went is back
     assert report["memory"]["end_mb"] > 50
+
+
+def test_a_server_of_another_catalog(events, trained, tmp_path, capsys):
+    other, half = tmp_path / "other.csv", tmp_path / "half.csv"
+    lines = events.read_text().splitlines()
+    other.write_text("\n".join([lines[0], *(f"{n},{n + 100},{n}" for n in range(1, 30))]))
+    half.write_text("\n".join([lines[0], *(f"{n},{n},{n}" for n in range(1, 25))]))
+    with served(trained["plain"].run.path) as server:
+        code, _, said = load(capsys, other, "--url", server.url, "--seconds", 0.2)
+        assert code == 2
+        assert re.search(r"none of \d+ items drawn from the data, such as '?1\d\d", said)
+        stored = re.findall(r"^hydrarec_events_total.* (\S+)$", server.client.get("/metrics").text, re.MULTILINE)
+        assert all(float(each) == 0 for each in stored)
+        code = main(["load", str(half), "--url", server.url, "--rate", "20", "--seconds", "0.3"])
+        assert code == 0
+        had, asked = re.search(r"the server has (\d+) of (\d+) items", capsys.readouterr().out).groups()
+        assert 0 < int(had) <= 12 < int(asked) <= 24
+
+
+def test_a_server_that_will_not_say_which_items_it_has(events, capsys, monkeypatch):
+    monkeypatch.setattr("hydrarec.load.server._TRIES", 1)
+    busy = reply({}, "503 Service Unavailable", "Retry-After: 1\r\n")
+    for silent in (busy, reply({}, "431 Request Header Fields Too Large")):
+        with listening(wrong(items=silent)) as (url, _):
+            code, report, _ = load(capsys, events, "--url", url, "--rate", 20, "--seconds", 0.3)
+        assert (code, report["items"]["known"]) == (0, None)
+    with listening(wrong(items=reply({}, "400 Bad Request"))) as (url, _):
+        code, _, said = load(capsys, events, "--url", url, "--rate", 20, "--seconds", 0.3)
+    assert code == 1
+    assert "GET /items: status 400" in said
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,9 @@ def print_load(report: dict[str, Any]) -> None:
             f"memory: {memory['begin_mb']:,.0f} MB, {memory['middle_mb']:,.0f} in the middle, {memory['end_mb']:,.0f} "
             f"at the end: {memory['growth']:+.1%} in the second half"
         )
+    items = report["items"]
+    if items["known"] is not None and items["known"] < items["asked"]:
+        print(f"the server has {items['known']} of {items['asked']} items drawn from the data: others cost it less")
     for why, times in report["failures"].items():
         print(f"failed {times:,} times: {why}")
 

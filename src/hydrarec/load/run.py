@@ -12,7 +12,7 @@ from hydrarec.load.client import Client
 from hydrarec.load.counts import Counts
 from hydrarec.load.memory import Memory
 from hydrarec.load.report import measured
-from hydrarec.load.server import read
+from hydrarec.load.server import known, read
 from hydrarec.load.soak import Soak
 from hydrarec.load.target import Target
 from hydrarec.load.traffic import Traffic
@@ -20,6 +20,7 @@ from hydrarec.load.users import Users
 from hydrarec.progress import Progress
 
 WARM_UP = 1.0  # seconds that count for nothing
+SAMPLE = 50  # events of whose items the server is asked before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,8 @@ async def _run(
     traffic = Traffic(client, users, counts, k=config.k)
     memory, soak = Memory(client), Soak(client, users, traffic, counts)
     await read(client)  # whether there is a server
+    sample = users.items(SAMPLE)
+    items = {"asked": len(sample), "known": await known(client, sample)}
     counts.counting = False
     await _send(traffic, config, min(WARM_UP, config.seconds))
     counts.counting = True
@@ -87,7 +90,7 @@ async def _run(
     after = await read(client)
     for task in watching:
         task.cancel()
-    report = measured(counts, len(users), seconds, cpu=cpu, before=before, after=after)
+    report = measured(counts, len(users), seconds, cpu=cpu, before=before, after=after) | {"items": items}
     if config.soak:
         still = await soak.still_there(config.store)
         for name in still:

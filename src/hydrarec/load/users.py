@@ -67,6 +67,12 @@ class Users:
         self._places[rank] = (self._places[rank] + 1) % self._lengths[rank]
         return user, self.event(user, self._item_ids[row])
 
+    def items(self, count: int) -> list[int | str]:
+        """Ids of so many events at most, those of one item once."""
+        drawn = self._random.integers(len(self), size=count).tolist()
+        places = [self._begins[rank] + int(self._random.integers(self._lengths[rank])) for rank in drawn]
+        return [self._item_ids[row] for row in np.unique(self._items[places]).tolist()]
+
     def event(self, user: User, item: int | str) -> bytes:
         """A body of an event that happens now."""
         self._sent += 1
