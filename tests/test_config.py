@@ -103,7 +103,7 @@ def test_conversions():
         ({"lr": False}, "must be a number"),
         ({"share": 1}, "must be true or false"),
         ({"name": 1}, "must be text"),
-        ({"kind": "y"}, "model.kind is 'y'; it must be one of 'z', 'none'"),
+        ({"kind": "y"}, "model.kind is 'y'; it must be one of 'z', 'none'$"),
         ({"mamba": 3}, "must be one of 1, 2"),
         ({"mamba": True}, "must be one of 1, 2"),
         ({"cutoffs": 5}, "must be a list"),

@@ -40,26 +40,18 @@ Record = dict[str, Any]
 
 def main() -> None:
     given = options(__doc__).parse_args()
-    long = compared(given, "alone.toml", labels=["text"])
-    short = compared(given, "cost.toml")
-    names = {shop: {e: f"text-{shop}-{e}-loo" for e in BUDGETS[:-1]} for shop in (*SHOPS, "four")}
-    runs = {
-        shop: {e: (short, name) for e, name in own.items()}
-        | {BUDGETS[-1]: (short, f"text-four-{BUDGETS[-1]}-loo") if shop == "four" else (long, f"text-{shop}-loo")}
-        for shop, own in names.items()
-    }
+    results = compared(given, "cost.toml")
+    names = {shop: {e: f"text-{shop}-{e}-loo" for e in BUDGETS} for shop in (*SHOPS, "four")}
     missing = [
         f"{shop}, {e} epochs"
-        for shop, own in runs.items()
-        for e, (results, name) in own.items()
+        for shop, own in names.items()
+        for e, name in own.items()
         if not results.whole(name, "text")
     ]
     if missing:
         found: dict[str, Any] = {"missing": missing}
     else:
-        records = {
-            shop: {e: results.records(name, "text") for e, (results, name) in own.items()} for shop, own in runs.items()
-        }
+        records = {shop: {e: results.records(name, "text") for e, name in own.items()} for shop, own in names.items()}
         together = records.pop("four")
         found = found_of(together, records)
         file = given.results / "text-titles.json"

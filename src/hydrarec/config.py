@@ -112,9 +112,12 @@ def read_recipe(path: Path, sections: Sequence[str]) -> dict[str, Any]:
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown ``word``: the nearest known one, or the first 30 of them."""
     known = list(known)
-    if close := difflib.get_close_matches(word, known, n=1, cutoff=0.5):
-        return f"; did you mean {close[0]!r}?"
-    return f"; there are {', '.join(known[:_SHOWN])}{' ...' * (len(known) > _SHOWN)}"
+    return _meant(word, known) or f"; there are {', '.join(known[:_SHOWN])}{' ...' * (len(known) > _SHOWN)}"
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _section_of(key: str, sections: Mapping[str, type]) -> str:
@@ -150,7 +153,7 @@ def _convert(value: Any, wanted: Any, where: str) -> Any:
     if origin is Literal:
         # The types too: True == 1 in Python.
         if not any(value == part and type(value) is type(part) for part in parts):
-            hint = nearest(value, parts) if isinstance(value, str) and isinstance(parts[0], str) else ""
+            hint = _meant(value, parts) if isinstance(value, str) and isinstance(parts[0], str) else ""
             raise InputError(f"{where} is {value!r}; it must be one of {', '.join(map(repr, parts))}{hint}")
         return value
     if origin is tuple:
