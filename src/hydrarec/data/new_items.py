@@ -27,7 +27,9 @@ def read_new_items(source: Any, known: pa.Table, item: str | None = None) -> pa.
     """
     kind = "BIGINT" if pa.types.is_integer(known["item"].type) else "VARCHAR"
     with tempfile.TemporaryDirectory() as spill, engine(Path(spill)) as connection:
-        read_text(connection, ItemText(source=source, item=item or "item", kind=kind, prefix=""), "new_items")
+        names = tuple(known.column_names)
+        text = ItemText(source=source, item=item or "item", kind=kind, prefix="", known=names)
+        read_text(connection, text, "new_items")
         found = to_table(connection, "SELECT * EXCLUDE (missing) FROM new_items")
     if found["item"].null_count:
         place = pc.index(found["item"].is_null(), True).as_py()

@@ -24,12 +24,14 @@ class ItemText:
         item: the item column of the events, which is the id column if ``source`` has it too; else it is guessed.
         kind: SQL type of the ids in the source of events.
         prefix: what stands before each of them in the data set.
+        known: columns of the item table that it joins, if there is one: they are no title by another name.
     """
 
     source: Any
     item: str
     kind: str
     prefix: str
+    known: tuple[str, ...] = ()
 
 
 def join_text(
@@ -90,7 +92,7 @@ def read_text(connection: duckdb.DuckDBPyConnection, text: ItemText, table: str)
     opened = open_source(connection, text.source, view=f"{table}_source")
     id_name = text.item if text.item in opened.columns else choose("item", None, opened.columns, opened.name)
     others = [name for name in opened.columns if name != id_name]
-    named = _names(others)
+    named = _names(others, text.known)
     selected = "".join(
         f", CAST({quote(old)} AS VARCHAR) AS {quote(new)}" for old, new in zip(others, named, strict=True)
     )
@@ -103,9 +105,12 @@ def read_text(connection: duckdb.DuckDBPyConnection, text: ItemText, table: str)
     return named
 
 
-def _names(columns: list[str]) -> list[str]:
-    """The columns' names in the item table: the likeliest title becomes ``title``."""
-    plain = {column.lower().replace("_", "").replace(" ", ""): column for column in columns}
+def _names(columns: list[str], known: Sequence[str]) -> list[str]:
+    """The columns' names in the item table: the likeliest title that is not ``known`` becomes ``title``."""
+    kept = {name.lower() for name in known} - {"title"}
+    plain = {
+        column.lower().replace("_", "").replace(" ", ""): column for column in columns if column.lower() not in kept
+    }
     title = next((plain[name] for name in _TITLES if name in plain), None)
     named = ["title" if column == title else column for column in columns]
     return [f"{name}_" if name.lower() in ("item", "events", "domain", "missing") else name for name in named]
