@@ -115,8 +115,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return _meant(word, known) or f"; there are {', '.join(known[:_SHOWN])}{' ...' * (len(known) > _SHOWN)}"
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+def _meant(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
